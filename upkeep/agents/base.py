@@ -1,0 +1,129 @@
+"""What every agent engine takes and gives back, whatever its CLI looks like.
+
+What belongs here: the protocol, the task, the result, and the one normal form of usage. What does not: anything that
+knows one engine (its own module), one system's prompt or answer (that system's package), or where output is taken from
+a work tree (`harvest.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Basis = Literal["gateway", "events", "rollout", "estimate", "none"]
+
+
+class Usage(BaseModel):
+    """Tokens and money of one agent run. Tokens are counts, money is US dollars.
+
+    `input_uncached`, `cache_read` and `cache_write` are disjoint and add up to what was sent; `reasoning` is part of
+    no other number. `cost_reported_usd` is what the CLI said (None: it says nothing), `cost_priced_usd` what the public
+    price list makes of the tokens (None: the model has no price). `complete` is False when a request may be missing.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    engine: str
+    engine_version: str = ""
+    model: str = ""
+    requests: int = 0
+    input_uncached: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    output: int = 0
+    reasoning: int = 0
+    cost_reported_usd: float | None = None
+    cost_priced_usd: float | None = None
+    price_source: str = ""
+    basis: Basis = "none"
+    complete: bool = True
+
+    @property
+    def cost_usd(self) -> float:
+        """The best known cost: priced from tokens, else as reported, else 0."""
+        return self.cost_priced_usd or self.cost_reported_usd or 0.0
+
+    @property
+    def tokens(self) -> int:
+        return self.input_uncached + self.cache_read + self.cache_write + self.output + self.reasoning
+
+    def __add__(self, other: Usage) -> Usage:
+        """Sum of two runs of one engine (attempts of one task). A missing cost stays missing only if both miss it."""
+
+        def money(a: float | None, b: float | None) -> float | None:
+            return None if a is None and b is None else (a or 0.0) + (b or 0.0)
+
+        return self.model_copy(
+            update={
+                "requests": self.requests + other.requests,
+                "input_uncached": self.input_uncached + other.input_uncached,
+                "cache_read": self.cache_read + other.cache_read,
+                "cache_write": self.cache_write + other.cache_write,
+                "output": self.output + other.output,
+                "reasoning": self.reasoning + other.reasoning,
+                "cost_reported_usd": money(self.cost_reported_usd, other.cost_reported_usd),
+                "cost_priced_usd": money(self.cost_priced_usd, other.cost_priced_usd),
+                "basis": other.basis if self.basis == "none" else self.basis,
+                "complete": self.complete and other.complete,
+            }
+        )
+
+
+class AgentTask(BaseModel):
+    """One piece of work for an agent.
+
+    `work` is the folder it may write, `reads` the folders it may only read (name → path; the names stand in the
+    prompt). `prompt` is complete: engines add nothing to it. `answer_schema` is the JSON Schema of the final answer.
+    `offline` is the same work done by a deterministic procedure of the calling system, for the engine `scan`, which
+    has no model: it edits `work` and returns the answer as plain JSON values.
+    `log_dir` receives transcript and event files; it lies outside `work`.
+    """
+
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+
+    subject: str
+    work: Path
+    reads: dict[str, Path] = Field(default_factory=dict)
+    prompt: str
+    answer_schema: dict[str, Any]
+    log_dir: Path
+    offline: Callable[[], dict[str, Any]] | None = Field(default=None, exclude=True)
+
+
+class AgentResult(BaseModel):
+    """What came of it. Success is for the caller to judge: an exit code of 0 proves nothing.
+
+    `outcome`: `answered` (the final message is JSON of `answer_schema`; `answer` holds it), or `said_nothing`
+    (it ended by itself without a usable answer; `message` holds what it did say, shortened).
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    outcome: Literal["answered", "said_nothing"]
+    answer: dict[str, Any] | None = None
+    message: str = ""
+    usage: Usage
+    seconds: float
+    exit_code: int | None = None
+    transcript: Path | None = None
+
+
+class Agent(Protocol):
+    """An engine with its settings.
+
+    `name` is the key under `agents:` in the configuration, `engine` the plug-in, `model` the model's name or "".
+    `writes_with_model` is False for deterministic engines: their output may be published without the checks that
+    exist because models err.
+    """
+
+    name: str
+    engine: str
+    model: str
+    writes_with_model: bool
+
+    def run(self, task: AgentTask) -> AgentResult:
+        """Do the task. Raises AgentError and its children (timeout, missing CLI, budget); RunCancelled."""
+        ...

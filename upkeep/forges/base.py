@@ -1,0 +1,85 @@
+"""What Upkeep asks of a forge, whoever runs it.
+
+What belongs here: the records (pull request) and the protocol that each forge implements in one module of its own.
+What does not: the order in which a publish happens (`upkeep/publish.py`), and git itself (`upkeep/git.py`): a forge only
+says which URL to push to and which credentials git shall use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+
+class PullRequest(BaseModel):
+    """A pull request as the forge tells it. Times are UTC. `state` folds GitHub's `closed` + `merged_at` into `merged`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    forge: str
+    repo: str
+    number: int
+    url: str
+    state: Literal["open", "closed", "merged"]
+    title: str
+    body: str
+    head_branch: str
+    head_sha: str
+    base_branch: str
+    author: str = ""
+    created_at: datetime
+    updated_at: datetime
+    closed_at: datetime | None = None
+    merged_at: datetime | None = None
+    merge_commit_sha: str | None = None
+
+
+class Forge(Protocol):
+    """One forge with its settings. Every method is one call where the forge allows it.
+
+    All methods raise ForgeUnavailable (transient; the outcome of a write is then unknown: look it up before you repeat
+    it), RateLimited, AuthenticationFailed or ForgeError.
+    """
+
+    name: str
+    kind: str
+
+    def pull_requests(self, repo: str, *, branch_prefix: str) -> list[PullRequest]:
+        """All pull requests of `repo` whose head branch is in the repository itself and starts with `branch_prefix`,
+        in every state, newest first, all pages."""
+        ...
+
+    def pull_request(self, repo: str, number: int) -> PullRequest:
+        """Read one. Raises ForgeError (code `forge.not_found`) where there is none."""
+        ...
+
+    def create_pull_request(self, repo: str, *, head: str, base: str, title: str, body: str) -> PullRequest:
+        """Create it, or adopt the open one that exists for `head` already. Never creates a second one."""
+        ...
+
+    def close_pull_request(self, repo: str, number: int, *, note: str) -> PullRequest:
+        """Close it and leave `note` where a reader of the pull request sees it. Closing a closed one is no error."""
+        ...
+
+    def touched_by_person(self, pull_request: PullRequest) -> bool:
+        """Whether somebody other than us reviewed or commented on it. Commits are judged by git, not here."""
+        ...
+
+    def branch_url(self, repo: str, branch: str) -> str:
+        """Where a person sees the branch."""
+        ...
+
+    def commit_url(self, repo: str, sha: str) -> str:
+        """Where a person sees the commit."""
+        ...
+
+    def git_config(self) -> Mapping[str, str]:
+        """git configuration (`-c key=value`) that lets git authenticate against this forge, never holding a secret."""
+        ...
+
+    def git_environment(self) -> Mapping[str, str]:
+        """Environment that the credential helper of `git_config` needs. May hold a secret: for the child only."""
+        ...
