@@ -1,0 +1,1 @@
+"""Fixtures of this subject (placeholder until its first fixture lands)."""

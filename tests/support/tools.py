@@ -1,0 +1,32 @@
+"""Programs that tests need: found, or the test is skipped with a reason that the summary shows.
+
+With UPKEEP_REQUIRE_TOOLS=1 (set by `.ci/run`) a missing tool fails the test instead: CI runs with none skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOL_FOLDERS = (ROOT / ".tools" / "bin", ROOT / "tests" / "tools" / "node_modules" / ".bin")
+
+
+def unavailable(reason: str) -> None:
+    """Skip the running test because of this machine, or fail it where nothing may be missing."""
+    if os.environ.get("UPKEEP_REQUIRE_TOOLS") == "1":
+        pytest.fail(f"missing on this machine: {reason}")
+    pytest.skip(reason)
+
+
+def tool(name: str) -> str:
+    """Return the absolute path of a program; skip (or fail) where it is not installed."""
+    path = os.pathsep.join([*map(str, TOOL_FOLDERS), os.environ.get("PATH", os.defpath)])
+    found = shutil.which(name, path=path)
+    if found is None:
+        unavailable(f"{name} is not installed (`make test` says how to get it)")
+    assert found is not None
+    return found
