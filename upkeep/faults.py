@@ -1,0 +1,90 @@
+"""Faults of a configuration file in words: pydantic's errors as places in the file and sentences for a person.
+
+What belongs here: the translation, for any pydantic model. What does not: the keys (`config.py`) and positions
+(`yamlfile.py`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel
+
+from upkeep.yamlfile import Location, YamlFile
+
+Fault = tuple[Location, str]
+
+
+def explain(fault: Mapping[str, Any], file: YamlFile, model: type[BaseModel]) -> Fault:
+    """One entry of pydantic's `ValidationError.errors()` as a place in the file and a sentence for a person."""
+    location = _without_tags(tuple(fault["loc"]), file.values)
+    if fault["type"] == "extra_forbidden":
+        valid = _valid_keys(model, location[:-1], file.values)
+        return location, "unknown key" + nearest(str(location[-1]), valid)
+    if fault["type"] == "union_tag_invalid":
+        context = fault["ctx"]
+        return location, f"{context['discriminator']} {context['tag']!r} is none of {context['expected_tags']}"
+    if fault["type"] == "union_tag_not_found":
+        return location, f"the key {fault['ctx']['discriminator']} is missing"
+    if fault["type"] == "missing":
+        return location, "this key is missing"
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    return location, message[0].lower() + message[1:]
+
+
+def _without_tags(location: Location, values: Any) -> Location:
+    """pydantic puts the tag of a tagged union into the location; the file has no such key."""
+    kept: list[str | int] = []
+    node = values
+    for index, step in enumerate(location):
+        last = index == len(location) - 1
+        if isinstance(node, dict) and step not in node and not last:
+            continue
+        kept.append(step)
+        if isinstance(node, dict):
+            node = node.get(step)
+        elif isinstance(node, list) and isinstance(step, int) and step < len(node):
+            node = node[step]
+    return tuple(kept)
+
+
+def nearest(word: str, valid: Iterable[str]) -> str:
+    """The end of a sentence about an unknown word: the nearest valid one, else all of them."""
+    options = sorted(valid)
+    close = difflib.get_close_matches(word, options, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean {close[0]}?"
+    return f"; valid keys here: {', '.join(options)}" if options else ""
+
+
+def _valid_keys(model: Any, location: Location, values: Any) -> list[str]:
+    """Names of the fields of the section at `location`, following types as the file's own tags choose them."""
+    for step in location:
+        node = values.get(step) if isinstance(values, dict) else values
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            field = model.model_fields.get(str(step))
+            model = field.annotation if field else None
+        else:
+            arguments = typing.get_args(model)
+            model = arguments[-1] if arguments else None
+        model, values = _member(model, node), node
+    return [name for name in model.model_fields if name != "source"] if model is not None else []
+
+
+def _member(annotation: Any, node: Any) -> Any:
+    """Unwrap Annotated and optional types; of a tagged union take the member whose tag stands in `node`."""
+    if typing.get_origin(annotation) is Annotated:
+        return _member(typing.get_args(annotation)[0], node)
+    if typing.get_origin(annotation) not in (typing.Union, types.UnionType):
+        return annotation
+    members = [member for member in typing.get_args(annotation) if hasattr(member, "model_fields")]
+    for member in members:
+        for key in ("kind", "engine"):
+            tag = member.model_fields.get(key)
+            if tag is not None and isinstance(node, dict) and node.get(key) in typing.get_args(tag.annotation):
+                return member
+    return members[0] if members else None
