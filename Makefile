@@ -1,0 +1,51 @@
+# Thin names over `upkeep` and the development tools. Every target does its own set-up.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/.tools/bin:$(CURDIR)/tests/tools/node_modules/.bin:$(PATH)
+WORKERS ?= 2
+
+.PHONY: help demo up test test-long check bench lock tools clean
+help: ## Show the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@echo "installing Python packages into $(VENV) (once, about a minute)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Upkeep needs Python 3.11 or later; name one: make PYTHON=python3.12 …")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+
+demo: $(VENV)/.installed ## Sample repositories, two updates, two pull requests
+	@$(PYTHON) ops/install_tools.py mermaid
+	@$(BIN)/upkeep demo
+
+up: $(VENV)/.installed ## Database, Dagster and sensors as one process tree
+	@$(PYTHON) ops/install_tools.py mermaid
+	@$(BIN)/upkeep up
+
+tools: $(VENV)/.installed ## The programs that tests drive: gh, the Mermaid checker, agent CLIs
+	@$(PYTHON) ops/install_tools.py mermaid gh agents
+
+test: tools ## The whole suite but the long tests
+	@$(BIN)/pytest -n $(WORKERS) -m "not long"
+
+test-long: tools ## Crash matrix, hostile suite, fuzz
+	@$(BIN)/pytest -n $(WORKERS) -m long
+
+check: $(VENV)/.installed ## Lint, types, import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet . || { echo "run: $(BIN)/ruff format ."; exit 1; }
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache | tail -n 12
+
+bench: tools ## Measure the figures of the README again
+	@$(BIN)/python bench/run.py
+
+lock: ## Pin requirements.lock anew: versions and hashes, no registry addresses
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-annotate \
+	  --no-header --group dev pyproject.toml -o requirements.lock
+
+clean: ## Remove what the targets installed
+	@rm -rf $(VENV) .tools tests/tools/node_modules upkeep/content/mermaid_check/node_modules
