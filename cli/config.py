@@ -53,7 +53,7 @@ def init(
     gh, codex = shutil.which("gh"), shutil.which("codex")
     text = _TEMPLATE.format(
         home=Settings.model_fields["home"].default,
-        gh=f"gh is installed; log in with `gh auth login`, or set token: ${{GH_TOKEN}}" if gh else "needs gh installed",
+        gh="gh is installed; log in with `gh auth login`, or set token: ${GH_TOKEN}" if gh else "needs gh installed",
         codex="codex is installed" if codex else "needs codex: npm install -g @openai/codex",
     )
     try:

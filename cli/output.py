@@ -1,7 +1,7 @@
 """How every command speaks: results on stdout, progress and complaints on stderr, colour only on a terminal.
 
-What belongs here: printing. What does not: deciding what to print. Nothing heavy is imported at the top: `upkeep --help`
-and `upkeep validate` must start in a blink.
+What belongs here: printing. What does not: deciding what to print. Nothing heavy is imported at the top: `upkeep
+--help` and `upkeep validate` must start in a blink.
 """
 
 from __future__ import annotations

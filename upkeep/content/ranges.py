@@ -18,11 +18,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
-from upkeep.content.records import Decision, RangeKind
 from upkeep.errors import ConfigError
 from upkeep.forges.base import PullRequest
+
+Decision = Literal["update", "nothing_new", "exists", "declined", "irrelevant", "given_up"]
+
+RangeKind = Literal["range", "bootstrap", "rewritten"]
 
 BRANCH_PREFIX = "autoupdate/analytics/"
 
@@ -106,7 +109,9 @@ def _settled(same_head: Sequence[Proposed], abandoned: tuple[Proposed, ...]) -> 
             reason = f"pull request #{number} proposes this head already"
             return RangePlan("exists", reason, pull_request=each.pull_request, supersedes=abandoned)
         if each.pull_request.state == "merged":
-            return RangePlan("exists", f"pull request #{number} for this head is merged", pull_request=each.pull_request)
+            return RangePlan(
+                "exists", f"pull request #{number} for this head is merged", pull_request=each.pull_request
+            )
     for each in same_head:
         if each.declined:
             reason = f"pull request #{each.pull_request.number} for this head was closed unmerged"
@@ -114,9 +119,7 @@ def _settled(same_head: Sequence[Proposed], abandoned: tuple[Proposed, ...]) -> 
     return None
 
 
-def _after_declined(
-    head: str, recorded: str | None, others: Sequence[Proposed], history: History
-) -> str | None:
+def _after_declined(head: str, recorded: str | None, others: Sequence[Proposed], history: History) -> str | None:
     """The latest of what is recorded and what was declined after it, on the way to `head`."""
     start = recorded
     for each in others:
@@ -146,11 +149,15 @@ def _range(
         reason = f"upstream moved from {start[:12]} to {head[:12]}"
         return RangePlan("update", reason, "range", start, start, stacked_on, supersedes)
     if history.is_ancestor(head, start):
-        reason = f"upstream head {head[:12]} is older than {start[:12]}, which the content describes: the range is empty"
+        reason = (
+            f"upstream head {head[:12]} is older than {start[:12]}, which the content describes: the range is empty"
+        )
         return RangePlan("nothing_new", reason)
     base = history.merge_base(start, head)
     if base is None:
         reason = f"history was rewritten: {start[:12]} and {head[:12]} have no common ancestor"
         return RangePlan("update", reason, "bootstrap", stacked_on=stacked_on, supersedes=supersedes)
-    reason = f"history was rewritten: {start[:12]} is no ancestor of {head[:12]}, so the range starts at their merge base"
+    reason = (
+        f"history was rewritten: {start[:12]} is no ancestor of {head[:12]}, so the range starts at their merge base"
+    )
     return RangePlan("update", reason, "rewritten", base, start, stacked_on, supersedes)

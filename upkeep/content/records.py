@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from upkeep.agents.base import Usage
 from upkeep.content.compare import ContentDelta
 from upkeep.content.coverage import Coverage
+from upkeep.content.ranges import Decision, RangeKind
 from upkeep.content.report import Finding, ValidationReport
 from upkeep.content.summary import UpdateSummary
 from upkeep.forges.base import PullRequest
@@ -40,11 +41,6 @@ class CommitLine(Record):
     subject: str
     author: str
     committed_at: datetime
-
-
-Decision = Literal["update", "nothing_new", "exists", "declined", "irrelevant", "given_up"]
-
-RangeKind = Literal["range", "bootstrap", "rewritten"]
 
 
 class ChangeSet(Record):
