@@ -25,7 +25,7 @@ MakeRepository = Callable[..., "RepoBuilder"]
 class RepoBuilder:
     """One repository and the branch that is checked out in it.
 
-    `commit` takes the files to write (`None` deletes) and returns the SHA. Every commit is a minute later than the last.
+    `commit` takes the files to write (`None` deletes) and returns the SHA. Every commit is one minute later.
     Nothing of the machine's own git configuration is read.
     """
 
@@ -125,7 +125,7 @@ class RepoBuilder:
 
     def refs(self, prefix: str = "refs/heads/") -> dict[str, str]:
         lines = self.git("for-each-ref", "--format=%(refname) %(objectname)", prefix).splitlines()
-        return dict(line.split(" ") for line in lines)  # type: ignore[misc]
+        return dict(line.split(" ") for line in lines)
 
     def message(self, rev: str = "HEAD") -> str:
         return self.git("log", "-1", "--format=%B", rev)
