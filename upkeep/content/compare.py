@@ -160,6 +160,8 @@ def _names(entries: Iterable[Mapping[str, Any]]) -> list[str]:
 def _compare_flow(slug: str, before: Content, after: Content) -> FlowDelta | None:
     old, new = before.flows.get(slug), after.flows.get(slug)
     catalogue = _differing(_entry(old, before), _entry(new, after))
+    if not catalogue and _raw(old) == _raw(new):
+        return None
     diagrams = _compare_diagrams(old, new)
     known = new or old
     assert known is not None
@@ -176,13 +178,9 @@ def _compare_flow(slug: str, before: Content, after: Content) -> FlowDelta | Non
             diagrams=diagrams,
         )
     if not (old.file.readable and new.file.readable):
-        if old.file.raw == new.file.raw and not diagrams and not catalogue:
-            return None
         return FlowDelta(
             slug=slug, name=name, status="changed", unreadable=True, diagrams=diagrams, catalogue=catalogue
         )
-    if old.file.raw == new.file.raw and not diagrams and not catalogue:
-        return None
     events = _compare_events(old.events, new.events)
     rest = [{key: value for key, value in flow.data.items() if key != "events"} for flow in (old, new)]
     return FlowDelta(
@@ -194,6 +192,12 @@ def _compare_flow(slug: str, before: Content, after: Content) -> FlowDelta | Non
         catalogue=catalogue,
         **events,
     )
+
+
+def _raw(flow: Flow | None) -> tuple[bytes | None, ...]:
+    if flow is None:
+        return ()
+    return flow.file.raw, flow.diagrams_file.raw if flow.diagrams_file is not None else None
 
 
 def _entry(flow: Flow | None, content: Content) -> Mapping[str, Any]:
@@ -291,7 +295,8 @@ def _shared(old: Mapping[str, Any], new: Mapping[str, Any]) -> float:
     keys = {*old, *new} - {"name", "eventString"}
     if not keys or old.get("description") != new.get("description"):
         return 0.0
-    return sum(old.get(key) == new.get(key) for key in keys) / len(keys)
+    equal = [key for key in keys if old.get(key) == new.get(key)]
+    return len(equal) / len(keys)
 
 
 def _likeness(old: str, new: str) -> float:

@@ -107,43 +107,52 @@ def build(
     `scan` is that commit's; the sources give the upstream's texts at `previous.commit` and at `commit`. Without
     `head_source` entries that the scan does not confirm cannot be followed and are dropped.
     """
-    content = Content(files)
     documented: dict[str, list[str]] = defaultdict(list)
-    for slug, flow in content.flows.items():
+    for slug, flow in Content(files).flows.items():
         for name in flow.names:
             documented[name].append(slug)
-    followed = _Follower(base_source, head_source)
     calls = scan.by_name()
-    heard: dict[tuple[str, int], set[str]] = defaultdict(set)
-    for name, places in calls.items():
-        for call in places:
-            heard[call.path, call.line].add(name)
-    kept: dict[tuple[str, str], set[Place]] = defaultdict(set)
-    lost: dict[tuple[str, str], list[Place]] = defaultdict(list)
-    for slug, name, place in _entries(previous):
-        if slug in documented.get(name, ()):
-            new = followed.follow(place, name)
-            if new is not None and name in heard.get((new.path, new.line), {name}):
-                kept[slug, name].add(new)
-            else:
-                lost[slug, name].append(place)
-    assign = _Assignment(documented, calls, previous)
+    kept, lost = _follow_all(previous, documented, calls, _Follower(base_source, head_source))
+    assignment = _Assignment(documented, calls, previous)
     for name, found in calls.items():
         for call in found:
-            for slug in assign.flows(call, documented.get(name, [])):
-                same_line = {place for place in kept[slug, name] if (place.path, place.line) == (call.path, call.line)}
-                kept[slug, name] = kept[slug, name] - same_line | {_place(call)}
+            for slug in assignment.flows(call, documented.get(name, [])):
+                kept[slug, name][call.path, call.line] = _place(call)
     events: dict[str, dict[str, tuple[Place, ...]]] = defaultdict(dict)
     for (slug, name), places in sorted(kept.items()):
-        if places:
-            events[slug][name] = tuple(sorted(places, key=_order))
+        events[slug][name] = tuple(sorted(places.values(), key=_order))
     findings = [
         _finding(slug, name, place, commit)
         for (slug, name), places in sorted(lost.items())
-        if not kept.get((slug, name))
+        if (slug, name) not in kept
         for place in places
     ]
     return Evidence(repository=repository, commit=commit, events=dict(events)), tuple(findings)
+
+
+Key = tuple[str, str]
+"""Flow slug and event name."""
+
+
+def _follow_all(
+    previous: Evidence | None, documented: Mapping[str, list[str]], calls: Mapping[str, list[Call]], follower: _Follower
+) -> tuple[dict[Key, dict[tuple[str, int], Place]], dict[Key, list[Place]]]:
+    """Return the entries that are there at head, by path and line, and those that are not."""
+    heard: dict[tuple[str, int], set[str]] = defaultdict(set)
+    for name, found in calls.items():
+        for call in found:
+            heard[call.path, call.line].add(name)
+    kept: dict[Key, dict[tuple[str, int], Place]] = defaultdict(dict)
+    lost: dict[Key, list[Place]] = defaultdict(list)
+    for slug, name, place in _entries(previous):
+        if slug not in documented.get(name, ()):
+            continue
+        new = follower.follow(place, name)
+        if new is not None and name in heard.get((new.path, new.line), {name}):
+            kept[slug, name][new.path, new.line] = new
+        else:
+            lost[slug, name].append(place)
+    return kept, lost
 
 
 def _entries(evidence: Evidence | None) -> Iterable[tuple[str, str, Place]]:
