@@ -75,11 +75,12 @@ class Usage(BaseModel):
 class AgentTask(BaseModel):
     """One piece of work for an agent.
 
-    `work` is the folder it may write, `reads` the folders it may only read (name → path; the names stand in the
-    prompt). `prompt` is complete: engines add nothing to it. `answer_schema` is the JSON Schema of the final answer.
+    `work` is the folder it may write, `reads` the folders and files it may only read (name → path); everything else
+    of this machine beyond the system's own folders is hidden from it, so what the prompt names must stand here.
+    `prompt` is complete: engines add nothing to it. `answer_schema` is the JSON Schema of the final answer.
     `offline` is the same work done by a deterministic procedure of the calling system, for the engine `scan`, which
     has no model: it edits `work` and returns the answer as plain JSON values.
-    `log_dir` receives transcript and event files; it lies outside `work`.
+    `log_dir` receives transcript and event files, numbered by run; it lies outside `work` and `reads`.
     """
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
@@ -98,6 +99,8 @@ class AgentResult(BaseModel):
 
     `outcome`: `answered` (the final message is JSON of `answer_schema`; `answer` holds it), or `said_nothing`
     (it ended by itself without a usable answer; `message` holds what it did say, shortened).
+    `sandbox` names what held the agent in: the engine's own sandbox ("codex"), "none" where the configuration allows
+    that, or "" for an engine that needs none. A reader of the pull request is told of "none".
     """
 
     model_config = ConfigDict(frozen=True)
@@ -109,6 +112,7 @@ class AgentResult(BaseModel):
     seconds: float
     exit_code: int | None = None
     transcript: Path | None = None
+    sandbox: str = ""
 
 
 class Agent(Protocol):
@@ -119,11 +123,22 @@ class Agent(Protocol):
     exist because models err.
     """
 
-    name: str
-    engine: str
-    model: str
-    writes_with_model: bool
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def engine(self) -> str: ...
+
+    @property
+    def model(self) -> str: ...
+
+    @property
+    def writes_with_model(self) -> bool: ...
 
     def run(self, task: AgentTask) -> AgentResult:
-        """Do the task. Raises AgentError and its children (timeout, missing CLI, budget); RunCancelled."""
+        """Do the task. Raises AgentError and its children (timeout, missing CLI, budget).
+
+        Where the agent had started, the error's `details` hold `usage` (a Usage as JSON), `seconds` and `transcript`:
+        what failed was paid for too.
+        """
         ...
