@@ -1,8 +1,8 @@
 """What Upkeep asks of a forge, whoever runs it.
 
 What belongs here: the records (pull request) and the protocol that each forge implements in one module of its own.
-What does not: the order in which a publish happens (`upkeep/publish.py`), and git itself (`upkeep/git.py`): a forge only
-says which URL to push to and which credentials git shall use.
+What does not: the order in which a publish happens (`upkeep/publish.py`), and git itself (`upkeep/git.py`): a forge
+only says which URL to push to and which credentials git shall use.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class PullRequest(BaseModel):
-    """A pull request as the forge tells it. Times are UTC. `state` folds GitHub's `closed` + `merged_at` into `merged`."""
+    """A pull request as the forge tells it. Times are UTC. `merged` is a state of its own, `closed` is without."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -40,16 +40,29 @@ class PullRequest(BaseModel):
 class Forge(Protocol):
     """One forge with its settings. Every method is one call where the forge allows it.
 
-    All methods raise ForgeUnavailable (transient; the outcome of a write is then unknown: look it up before you repeat
-    it), RateLimited, AuthenticationFailed or ForgeError.
+    `calls` counts the requests that were sent since the forge was opened, repeated ones included.
+
+    All methods raise ForgeUnavailable (transient; the outcome of a write was unknown, was looked up, and is still
+    unknown), RateLimited (`details["seconds"]`: how long to wait), AuthenticationFailed or ForgeError.
     """
 
     name: str
     kind: str
+    calls: int
 
-    def pull_requests(self, repo: str, *, branch_prefix: str) -> list[PullRequest]:
+    def pull_requests(
+        self,
+        repo: str,
+        *,
+        branch_prefix: str = "",
+        state: Literal["open", "all"] = "all",
+        since: datetime | None = None,
+    ) -> list[PullRequest]:
         """All pull requests of `repo` whose head branch is in the repository itself and starts with `branch_prefix`,
-        in every state, newest first, all pages."""
+        newest first, all pages (GitHub: 100 to a page, one call each, counted over everybody's pull requests).
+
+        `since`: those created before it may be left out, which saves pages on a repository with a long past
+        (`upkeep.publish.horizon` says from where nothing that still matters is missed)."""
         ...
 
     def pull_request(self, repo: str, number: int) -> PullRequest:
@@ -60,12 +73,17 @@ class Forge(Protocol):
         """Create it, or adopt the open one that exists for `head` already. Never creates a second one."""
         ...
 
-    def close_pull_request(self, repo: str, number: int, *, note: str) -> PullRequest:
-        """Close it and leave `note` where a reader of the pull request sees it. Closing a closed one is no error."""
+    def close_pull_request(self, repo: str, number: int, *, note: str, body: str | None = None) -> PullRequest:
+        """Close it and put `note` at the top of its body, where a reader sees it first. `body` is its body as last
+        seen: without it, it is read first (one call more). Closing a closed one with its note there is no error."""
         ...
 
-    def touched_by_person(self, pull_request: PullRequest) -> bool:
-        """Whether somebody other than us reviewed or commented on it. Commits are judged by git, not here."""
+    def touched_by_person(self, pull_request: PullRequest, *, since: datetime | None = None) -> bool:
+        """Whether a person reviewed or commented on it. Commits are judged by git, not here.
+
+        Upkeep never comments or reviews, so whatever is not by a bot account is a person's, even under the account
+        that Upkeep uses. `since` is the `updated_at` that was read back when we last changed it: where the forge has
+        recorded no change after that, the answer is False without a call."""
         ...
 
     def branch_url(self, repo: str, branch: str) -> str:

@@ -1,0 +1,381 @@
+"""The GitHub forge, through the real gh, against the fake GitHub."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from tests.support.github import BOT, TOKEN, GitHub, Hosted
+from tests.support.repositories import MakeRepository
+from upkeep.errors import AuthenticationFailed, CommandNotFound, ConfigError, ForgeError, ForgeUnavailable, RateLimited
+from upkeep.forges.text import BODY_LIMIT, size
+
+REPO = "o/dashboard"
+
+
+@pytest.fixture
+def dashboard(github: GitHub, make_repository: MakeRepository) -> Hosted:
+    """A repository with `main` and the branches `bot/1`, `bot/2`, `other`, each a commit ahead."""
+    source = make_repository("dashboard")
+    source.commit({"README.md": "A dashboard\n"})
+    for branch in ("bot/1", "bot/2", "other"):
+        source.switch(branch, "main")
+        source.commit({"file.txt": branch})
+    return github.repo(REPO, source)
+
+
+def create(forge: Any, branch: str = "bot/1", **over: str) -> Any:
+    return forge.create_pull_request(
+        REPO, **{"head": branch, "base": "main", "title": "Update", "body": "What changed\n"} | over
+    )
+
+
+# Pull requests ----------------------------------------------------------------------------------------------------
+
+
+def test_a_created_pull_request_is_read_back_as_it_is(github: GitHub, dashboard: Hosted) -> None:
+    forge = github.forge()
+    made = create(forge, title="Größe → ok", body='Line "one"\n\u00e9\n')
+    assert made == forge.pull_request(REPO, made.number)
+    assert (made.state, made.title, made.body) == ("open", "Größe → ok", 'Line "one"\n\u00e9\n')
+    assert (made.head_branch, made.base_branch, made.author) == ("bot/1", "main", BOT)
+    assert made.head_sha == dashboard.bare.head("bot/1")
+    assert made.url == f"https://github.com/{REPO}/pull/{made.number}"
+    assert made.created_at.utcoffset() == timedelta(0)
+    assert forge.calls == len(github.requests) == 2
+
+
+def test_all_pages_are_listed_newest_first_and_only_our_own_branches(github: GitHub, dashboard: Hosted) -> None:
+    bot = [dashboard.opens("bot/1")]
+    for _ in range(120):
+        dashboard.closes(dashboard.opens("other"))
+    bot.append(dashboard.opens("bot/2"))
+    dashboard.record.forks = [
+        {"number": 900 + n, "head": {"ref": "bot/1", "repo": repo}, "created_at": "2020-01-01T00:00:00Z"}
+        for n, repo in enumerate([None, {"full_name": "stranger/dashboard"}])
+    ]
+    forge = github.forge()
+    assert [one.number for one in forge.pull_requests(REPO, branch_prefix="bot/")] == bot[::-1]
+    assert [request.query["page"] for request in github.requests] == ["1", "2"]
+    assert len(forge.pull_requests(REPO, branch_prefix="bot/", state="open")) == 2
+    assert forge.calls == 3
+
+
+def test_listing_stops_at_the_page_that_reaches_back_far_enough(github: GitHub, dashboard: Hosted) -> None:
+    for _ in range(120):
+        dashboard.closes(dashboard.opens("other"))
+    number = dashboard.opens("bot/1")
+    forge = github.forge()
+    since = dashboard.pulls[number].created_at
+    assert [one.number for one in forge.pull_requests(REPO, branch_prefix="bot/", since=since)] == [number]
+    assert forge.calls == 1
+
+
+def test_states_are_open_closed_and_merged(github: GitHub, dashboard: Hosted) -> None:
+    closed, merged = dashboard.opens("bot/1"), dashboard.opens("bot/2")
+    dashboard.closes(closed)
+    commit = dashboard.merges(merged)
+    opened = dashboard.opens("other")
+    seen = {one.number: one for one in github.forge().pull_requests(REPO)}
+    assert [seen[number].state for number in (closed, merged, opened)] == ["closed", "merged", "open"]
+    assert seen[merged].merge_commit_sha == commit
+    assert seen[merged].merged_at is not None
+    assert seen[closed].closed_at is not None
+    assert seen[opened].merge_commit_sha is None
+
+
+def test_an_existing_open_pull_request_is_adopted(github: GitHub, dashboard: Hosted) -> None:
+    forge = github.forge()
+    first = create(forge)
+    assert create(forge, title="Another title").number == first.number
+    assert len(dashboard.pulls) == 1
+
+
+def test_closing_puts_the_note_on_top_in_one_call(github: GitHub, dashboard: Hosted) -> None:
+    forge = github.forge()
+    made = create(forge)
+    before = forge.calls
+    closed = forge.close_pull_request(REPO, made.number, note="> Superseded by #2.", body=made.body)
+    assert forge.calls - before == 1
+    assert (closed.state, closed.body) == ("closed", "> Superseded by #2.\n\nWhat changed\n")
+    again = forge.close_pull_request(REPO, made.number, note="> Superseded by #2.")
+    assert (again.state, again.body) == ("closed", closed.body)
+
+
+def test_a_note_on_a_full_body_still_fits(github: GitHub, dashboard: Hosted) -> None:
+    forge = github.forge()
+    made = create(forge, body="line\n" * (BODY_LIMIT // 5))
+    closed = forge.close_pull_request(REPO, made.number, note="> Superseded by #2.", body=made.body)
+    assert closed.body.startswith("> Superseded by #2.\n\nline\n")
+    assert size(closed.body) <= BODY_LIMIT
+    assert "**Cut here:**" in closed.body
+
+
+# Whether a person was there ----------------------------------------------------------------------------------------
+
+
+def test_an_unchanged_pull_request_costs_no_call_to_judge(github: GitHub, dashboard: Hosted) -> None:
+    forge = github.forge()
+    made = create(forge)
+    before = forge.calls
+    assert not forge.touched_by_person(made, since=made.updated_at)
+    assert forge.calls == before
+
+
+@pytest.mark.parametrize("act", [Hosted.comments, Hosted.reviews])
+def test_a_comment_or_review_by_a_person_is_seen(
+    github: GitHub, dashboard: Hosted, act: Callable[[Hosted, int], None]
+) -> None:
+    forge = github.forge()
+    made = create(forge)
+    act(dashboard, made.number)
+    seen = forge.pull_request(REPO, made.number)
+    assert forge.touched_by_person(seen, since=made.updated_at)
+    assert forge.touched_by_person(seen)
+
+
+def test_a_comment_of_a_bot_is_no_person_and_one_under_our_own_account_is(github: GitHub, dashboard: Hosted) -> None:
+    forge = github.forge()
+    made = create(forge)
+    dashboard.comments(made.number, login="ci[bot]", kind="Bot")
+    assert not forge.touched_by_person(forge.pull_request(REPO, made.number), since=made.updated_at)
+    dashboard.comments(made.number, login=BOT)
+    assert forge.touched_by_person(forge.pull_request(REPO, made.number), since=made.updated_at)
+
+
+# Faults ------------------------------------------------------------------------------------------------------------
+
+
+def quick(github: GitHub, naps: list[float] | None = None, **settings: Any) -> Any:
+    """A forge that does not really wait."""
+    return github.forge(sleep=(naps if naps is not None else []).append, jitter=lambda: 0.0, **settings)
+
+
+@pytest.mark.parametrize("fault", [{"status": 502}, {"status": 500}, {"drop": True}, {"status": 409}])
+def test_a_read_is_repeated_with_growing_pauses(github: GitHub, dashboard: Hosted, fault: dict[str, Any]) -> None:
+    github.fault("GET .*/pulls$", times=2, **fault)
+    naps: list[float] = []
+    assert quick(github, naps).pull_requests(REPO) == []
+    assert naps == [0.25, 0.5]
+
+
+def test_a_forge_that_stays_away_is_reported_as_unavailable(github: GitHub, dashboard: Hosted) -> None:
+    github.fault("pulls", status=503, times=99)
+    forge = quick(github)
+    with pytest.raises(ForgeUnavailable, match="503") as caught:
+        forge.pull_requests(REPO)
+    assert caught.value.transient
+    assert forge.calls == 5
+
+
+def test_no_server_at_all_is_unavailable(github: GitHub, dashboard: Hosted) -> None:
+    github.socket.unlink()
+    with pytest.raises(ForgeUnavailable, match="could not be reached"):
+        quick(github).pull_requests(REPO)
+
+
+def test_a_silent_forge_is_left_after_the_deadline(github: GitHub, dashboard: Hosted) -> None:
+    github.fault("pulls", delay=3, times=99)
+    with pytest.raises(ForgeUnavailable) as caught:
+        github.forge(deadline=0.5).pull_requests(REPO)
+    assert caught.value.reason == "forge.timeout"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"status": 502, "after": True},
+        {"drop": True, "after": True},
+        {"delay": 3, "after": True},
+        {"status": 409, "after": True},
+    ],
+    ids=["5xx", "connection lost", "timeout", "409"],
+)
+def test_a_create_that_took_effect_unseen_is_found_and_not_repeated(
+    github: GitHub, dashboard: Hosted, fault: dict[str, Any]
+) -> None:
+    github.fault("POST .*/pulls$", **fault)
+    made = create(quick(github, attempt_seconds=1.5))
+    assert made.state == "open"
+    assert len(dashboard.pulls) == 1
+    assert [str(request) for request in github.requests].count(f"POST /repos/{REPO}/pulls") == 1
+
+
+@pytest.mark.parametrize("fault", [{"status": 502}, {"drop": True}, {"status": 409}])
+def test_a_create_that_did_not_take_effect_is_looked_up_and_repeated(
+    github: GitHub, dashboard: Hosted, fault: dict[str, Any]
+) -> None:
+    github.fault("POST .*/pulls$", **fault)
+    made = create(quick(github))
+    assert [request.method for request in github.requests] == ["POST", "GET", "POST"]
+    assert list(dashboard.pulls) == [made.number]
+
+
+def test_a_pull_request_that_a_person_closed_while_we_waited_is_not_created_again(
+    github: GitHub, dashboard: Hosted
+) -> None:
+    github.fault("POST .*/pulls$", status=502, after=True)
+    forge = github.forge(sleep=lambda _: dashboard.closes(1))
+    assert create(forge).state == "closed"
+    assert len(dashboard.pulls) == 1
+
+
+@pytest.mark.parametrize("fault", [{"status": 502}, {"status": 502, "after": True}, {"delay": 3, "after": True}])
+def test_a_close_with_unknown_outcome_ends_with_one_note(
+    github: GitHub, dashboard: Hosted, fault: dict[str, Any]
+) -> None:
+    forge = quick(github, attempt_seconds=1.5)
+    made = create(forge)
+    github.fault("PATCH", **fault)
+    closed = forge.close_pull_request(REPO, made.number, note="> Note", body=made.body)
+    assert (closed.state, closed.body) == ("closed", "> Note\n\nWhat changed\n")
+
+
+def test_a_rate_limit_is_waited_for_when_the_deadline_allows(github: GitHub, dashboard: Hosted) -> None:
+    github.fault("POST", status=429, headers={"Retry-After": "7"}, message="You have exceeded a secondary rate limit")
+    naps: list[float] = []
+    assert create(quick(github, naps)).number == 1
+    assert naps == [7.0]
+
+
+@pytest.mark.parametrize(
+    ("fault", "least", "most"),
+    [
+        ({"status": 403, "headers": {"Retry-After": "600"}}, 600, 600),
+        ({"status": 429}, 60, 60),
+        ({"status": 403, "message": "You have exceeded a secondary rate limit."}, 60, 60),
+        ({"status": 403, "headers": {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1"}, "times": 9}, 1, 1),
+        ({"status": 429, "headers": {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "9999999999"}}, 1e6, 1e10),
+    ],
+)
+def test_a_rate_limit_says_how_long_to_wait(
+    github: GitHub, dashboard: Hosted, fault: dict[str, Any], least: float, most: float
+) -> None:
+    github.fault("pulls", **fault)
+    with pytest.raises(RateLimited) as caught:
+        quick(github).pull_requests(REPO)
+    assert least <= caught.value.details["seconds"] <= most
+    assert caught.value.transient
+
+
+def test_a_permission_that_is_missing_is_no_rate_limit(github: GitHub, dashboard: Hosted) -> None:
+    dashboard.record.readers.add(BOT)
+    with pytest.raises(AuthenticationFailed, match="not accessible") as caught:
+        create(github.forge())
+    assert caught.value.reason == "forge.forbidden"
+    assert "write access" in caught.value.remedy
+
+
+def test_a_wrong_token_is_an_authentication_error_that_never_shows_it(github: GitHub, dashboard: Hosted) -> None:
+    with pytest.raises(AuthenticationFailed, match="Bad credentials") as caught:
+        github.forge(token=SecretStr("ghp_wrongwrongwrong")).pull_requests(REPO)
+    assert "ghp_" not in str(caught.value.as_record())
+
+
+def test_gh_without_any_login_says_how_to_log_in(
+    github: GitHub, dashboard: Hosted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GH_TOKEN", "GITHUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(AuthenticationFailed) as caught:
+        github.forge(token=None).pull_requests(REPO)
+    assert "gh auth login --hostname github.com" in caught.value.remedy
+
+
+def test_the_login_that_gh_has_is_used_without_a_configured_token(
+    github: GitHub, dashboard: Hosted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GH_TOKEN", TOKEN)
+    assert github.forge(token=None).pull_requests(REPO) == []
+
+
+def test_a_missing_gh_says_what_to_install(github: GitHub, dashboard: Hosted) -> None:
+    with pytest.raises(CommandNotFound) as caught:
+        github.forge(gh="/nonexistent/gh").pull_requests(REPO)
+    assert "Install the GitHub CLI" in caught.value.remedy
+
+
+def test_an_unknown_repository_or_number_is_not_found(github: GitHub, dashboard: Hosted) -> None:
+    for call in (lambda: github.forge().pull_requests("o/none"), lambda: github.forge().pull_request(REPO, 7)):
+        with pytest.raises(ForgeError, match="404") as caught:
+            call()
+        assert caught.value.reason == "forge.not_found"
+
+
+@pytest.mark.parametrize(
+    ("over", "words"),
+    [({"base": "gone"}, "base invalid"), ({"head": "gone"}, "head invalid"), ({"head": "main"}, "No commits")],
+)
+def test_a_pull_request_that_cannot_be_made_says_why(
+    github: GitHub, dashboard: Hosted, over: dict[str, str], words: str
+) -> None:
+    with pytest.raises(ForgeError, match=words) as caught:
+        create(github.forge(), **over)
+    assert caught.value.reason == "forge.invalid"
+    assert not caught.value.transient
+
+
+@pytest.mark.parametrize("repo", ["dashboard", "o/../x", "o/d?x=1", "{owner}/{repo}", ""])
+def test_a_name_that_is_no_repository_never_reaches_gh(github: GitHub, repo: str) -> None:
+    with pytest.raises(ConfigError, match="no GitHub repository"):
+        github.forge().pull_requests(repo)
+    assert github.requests == []
+
+
+def test_a_renamed_repository_is_named_as_such(github: GitHub, dashboard: Hosted) -> None:
+    github.fault("POST", status=308, message="Moved Permanently")
+    with pytest.raises(ForgeError) as caught:
+        create(github.forge())
+    assert caught.value.reason == "forge.moved"
+
+
+# Secrets and git ---------------------------------------------------------------------------------------------------
+
+
+def test_the_token_is_in_the_environment_of_gh_and_nowhere_else(github: GitHub, tmp_path: Path) -> None:
+    record = tmp_path / "record"
+    gh = tmp_path / "gh"
+    gh.write_text(
+        f'#!/bin/sh\nprintf "%s\\n" "$@" > {record}\nprintf "HTTP/2.0 200 OK\\r\\n\\r\\n[]"\necho "$GH_TOKEN" >&2\n'
+    )
+    gh.chmod(0o755)
+    assert github.forge(gh=str(gh)).pull_requests(REPO) == []
+    assert record.read_text().splitlines()[:2] == ["api", "--include"]
+    assert TOKEN not in record.read_text()
+
+
+def test_git_asks_gh_and_no_other_helper_for_credentials(github: GitHub, tmp_path: Path) -> None:
+    forge = github.forge()
+    (tmp_path / "gitconfig").write_text(
+        '[credential]\n\thelper = "!echo username=wrong; echo password=wrong; :"\n'
+        '[credential "https://github.com"]\n\thelper = "!echo username=wrong; echo password=wrong; :"\n'
+    )
+    options = [part for key, value in forge.git_config().items() for part in ("-c", f"{key}={value}")]
+    assert TOKEN not in str(options)
+    done = subprocess.run(
+        ["git", *options, "credential", "fill"],
+        input="protocol=https\nhost=github.com\n\n",
+        env={"PATH": "/usr/bin:/bin", "GIT_CONFIG_GLOBAL": str(tmp_path / "gitconfig"), **forge.git_environment()},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert f"password={TOKEN}" in done.stdout.splitlines()
+    assert "wrong" not in done.stdout
+
+
+def test_an_enterprise_host_has_its_own_token_variable(github: GitHub, dashboard: Hosted) -> None:
+    forge = github.forge(host="git.example.com")
+    assert forge.git_environment()["GH_ENTERPRISE_TOKEN"] == TOKEN
+    assert "GH_TOKEN" not in forge.git_environment()
+    assert "credential.https://git.example.com.helper" in forge.git_config()
+    assert forge.commit_url(REPO, "abc") == f"https://git.example.com/{REPO}/commit/abc"
+    assert forge.branch_url(REPO, "bot/1") == f"https://git.example.com/{REPO}/tree/bot/1"
+    assert forge.pull_requests(REPO) == []

@@ -1,0 +1,183 @@
+"""GitHub, through the real `gh`: REST only, because `gh pr` needs GraphQL and some tokens and servers lack it.
+
+What belongs here: pull requests as GitHub keeps them, and how git authenticates. What does not: how a request is sent
+(`gh.py`) and the order of a publish (`upkeep/publish.py`).
+
+An update costs four calls: list, create, read back, close the superseded one. Closing is one PATCH that also puts the
+pointer on top of the body: a comment would be one call more.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Literal
+from urllib.parse import quote
+
+from pydantic import SecretStr
+
+from upkeep.errors import ConfigError, ForgeError
+from upkeep.forges.base import PullRequest
+from upkeep.forges.gh import GhApi, Response
+from upkeep.forges.text import fit, on_top
+
+_REPO = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
+
+
+class GitHubForge:
+    """github.com or a GitHub Enterprise Server. Without `token`, gh's own login on this machine is used.
+
+    `deadline` and `attempt_seconds` bound one operation and one request; both and `environment` go to `GhApi`.
+    """
+
+    kind = "github"
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        host: str = "github.com",
+        token: SecretStr | None = None,
+        gh: str = "gh",
+        environment: Mapping[str, str] | None = None,
+        deadline: float = 60.0,
+        attempt_seconds: float = 20.0,
+        **seams: Callable[..., Any],
+    ) -> None:
+        self.name = name
+        self.host = host
+        self._api = GhApi(
+            host,
+            token,
+            gh=gh,
+            environment=environment,
+            deadline=deadline,
+            attempt_seconds=attempt_seconds,
+            **seams,
+        )
+
+    @property
+    def calls(self) -> int:
+        return self._api.calls
+
+    def pull_requests(
+        self,
+        repo: str,
+        *,
+        branch_prefix: str = "",
+        state: Literal["open", "all"] = "all",
+        since: datetime | None = None,
+    ) -> list[PullRequest]:
+        found: dict[int, PullRequest] = {}
+        query = {"state": state, "sort": "created", "direction": "desc"}
+        for page in self._api.pages(f"{_path(repo)}/pulls", **query):
+            # A pull request opened between two pages moves the rest down: the same one may come twice.
+            found |= {row["number"]: self._record(repo, row) for row in page.body if _is_own(repo, row, branch_prefix)}
+            if since is not None and page.body and _moment(page.body[-1]["created_at"]) < since:
+                break
+        return sorted(found.values(), key=lambda pull_request: pull_request.number, reverse=True)
+
+    def pull_request(self, repo: str, number: int) -> PullRequest:
+        return self._record(repo, self._api.get(f"{_path(repo)}/pulls/{number}").body)
+
+    def create_pull_request(self, repo: str, *, head: str, base: str, title: str, body: str) -> PullRequest:
+        def sent_before() -> PullRequest | None:
+            """The open one for the branch; or one that a person closed at once, told by its text."""
+            known = self._of_branch(repo, head)
+            return next((one for one in known if one.state == "open" or (one.title, one.body) == (title, body)), None)
+
+        payload = {"head": head, "base": base, "title": title, "body": body, "maintainer_can_modify": True}
+        try:
+            answer = self._api.write("POST", f"{_path(repo)}/pulls", payload, sent_before)
+        except ForgeError as error:
+            if error.reason == "forge.invalid" and "already exists" in error.message:
+                existing = next((one for one in self._of_branch(repo, head) if one.state == "open"), None)
+                if existing is not None:
+                    return existing
+            raise
+        return answer if isinstance(answer, PullRequest) else self._record(repo, answer.body)
+
+    def close_pull_request(self, repo: str, number: int, *, note: str, body: str | None = None) -> PullRequest:
+        path = f"{_path(repo)}/pulls/{number}"
+        text = on_top(note, self.pull_request(repo, number).body if body is None else body)
+
+        def closed_before() -> Response | None:
+            seen = self._api.get(path)
+            return seen if seen.body["state"] == "closed" and (seen.body["body"] or "").startswith(note) else None
+
+        answer = self._api.write("PATCH", path, {"state": "closed", "body": fit(text)}, closed_before)
+        return self._record(repo, answer.body)
+
+    def touched_by_person(self, pull_request: PullRequest, *, since: datetime | None = None) -> bool:
+        if since is not None and pull_request.updated_at <= since:
+            return False
+        path, number = _path(pull_request.repo), pull_request.number
+        return any(
+            (row.get("user") or {}).get("type") != "Bot"
+            for what in (f"{path}/pulls/{number}/reviews", f"{path}/issues/{number}/comments")
+            for page in self._api.pages(what)
+            for row in page.body
+        )
+
+    def branch_url(self, repo: str, branch: str) -> str:
+        return f"https://{self.host}/{repo}/tree/{quote(branch)}"
+
+    def commit_url(self, repo: str, sha: str) -> str:
+        return f"https://{self.host}/{repo}/commit/{sha}"
+
+    def git_config(self) -> Mapping[str, str]:
+        """Only gh answers for credentials: the empty helper clears every other one, those of the machine included, so
+        that none is asked, and none stores what gh gave."""
+        gh = shutil.which(self._api.gh) or self._api.gh
+        return {
+            "credential.helper": "",
+            f"credential.https://{self.host}.helper": f"!{shlex.quote(gh)} auth git-credential",
+        }
+
+    def git_environment(self) -> Mapping[str, str]:
+        return self._api.credentials()
+
+    def _of_branch(self, repo: str, branch: str) -> list[PullRequest]:
+        owner = repo.partition("/")[0]
+        answer = self._api.get(f"{_path(repo)}/pulls", head=f"{owner}:{branch}", state="all", per_page=100)
+        return [self._record(repo, row) for row in answer.body if _is_own(repo, row, branch)]
+
+    def _record(self, repo: str, row: Mapping[str, Any]) -> PullRequest:
+        merged = row.get("merged_at") is not None
+        return PullRequest(
+            forge=self.name,
+            repo=repo,
+            number=row["number"],
+            url=row["html_url"],
+            state="merged" if merged else row["state"],
+            title=row["title"],
+            body=row.get("body") or "",
+            head_branch=row["head"]["ref"],
+            head_sha=row["head"]["sha"],
+            base_branch=row["base"]["ref"],
+            author=(row.get("user") or {}).get("login", ""),
+            created_at=_moment(row["created_at"]),
+            updated_at=_moment(row["updated_at"]),
+            closed_at=row.get("closed_at"),
+            merged_at=row.get("merged_at"),
+            merge_commit_sha=row.get("merge_commit_sha") if merged else None,
+        )
+
+
+def _path(repo: str) -> str:
+    if not _REPO.fullmatch(repo):
+        raise ConfigError(f"{repo!r} is no GitHub repository", code="config.repo", remedy="Write it as owner/name.")
+    return f"repos/{repo}"
+
+
+def _is_own(repo: str, row: Mapping[str, Any], prefix: str) -> bool:
+    """A pull request from a fork may carry our branch's name; a fork that was deleted is null. Neither is ours."""
+    home = str((row["head"].get("repo") or {}).get("full_name", ""))
+    return home.lower() == repo.lower() and str(row["head"]["ref"]).startswith(prefix)
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
