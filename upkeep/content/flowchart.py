@@ -492,7 +492,8 @@ def _tokens(text: str) -> tuple[list[Token], int | None]:
             modes.append(rule.push)
         seen_graph = seen_graph or rule.kind == "graph"
         lexer = lexers[modes[-1]]
-    return tokens, None
+    # `call ` at the very end opens a callback that has no name.
+    return tokens, len(text) if modes[-1] in ("callback", "arguments") else None
 
 
 # --- grammar -----------------------------------------------------------------------------------------------------
@@ -678,16 +679,17 @@ class _Grammar:
     def subgraph(self) -> None:
         start = self.index
         self.index += 1
-        if self.accept("SPACE"):
-            if self.peek().kind in _STRINGS:
-                self.index += 1
-            else:
-                self.run(_TITLE, "a title")
-            while self.peek().kind in _TITLE:
-                self.index += 1
-            if self.accept("["):
-                self.text()
-                self.expect("]", "`]`")
+        # The grammar has a form without a title; Mermaid's own code then stumbles over it.
+        self.expect("SPACE", "a blank and a title after `subgraph`")
+        if self.peek().kind in _STRINGS:
+            self.index += 1
+        else:
+            self.run(_TITLE, "a title")
+        while self.peek().kind in _TITLE:
+            self.index += 1
+        if self.accept("["):
+            self.text()
+            self.expect("]", "`]`")
         end = self.index
         if self.peek().kind not in _SEPARATORS:
             self.fail("a new line after the title of the subgraph")
