@@ -1,0 +1,178 @@
+"""The append-only history: every transition of every system is one row, and metrics are computed from it.
+
+What belongs here: the closed lists of event types, outcomes, triggers and reasons, writing a row, reading rows back,
+and closing runs that were killed. What does not: what a system does when something happens.
+
+A summary holds references and numbers: shas, URLs, counts, seconds, reason codes. Never a payload, never a secret.
+
+    run.started      trigger, head?, base?
+    run.skipped      reason                                the run decided that there is nothing to do
+    run.ended        outcome, reason?, base?, head?, counts?, pr_url?
+    step.ended       step, seconds
+    agent.ended      the fields of upkeep.agents.base.Usage
+    pr.created, pr.adopted, pr.superseded, pr.closed       url
+    state.written, state.rebuilt                           the fields that changed
+    lock.taken_over  holder, by force or not
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from upkeep.database import text
+from upkeep.database.tables import events
+from upkeep.errors import DatabaseError
+
+SUMMARY_BYTES = 32 * 1024
+
+System = Literal["content", "forks", "fixes", "sync", "tasks"]
+Trigger = Literal["sensor", "schedule", "cli", "demo"]
+
+
+class EventType(StrEnum):
+    RUN_STARTED = "run.started"
+    RUN_SKIPPED = "run.skipped"
+    RUN_ENDED = "run.ended"
+    STEP_ENDED = "step.ended"
+    AGENT_ENDED = "agent.ended"
+    PR_CREATED = "pr.created"
+    PR_ADOPTED = "pr.adopted"
+    PR_SUPERSEDED = "pr.superseded"
+    PR_CLOSED = "pr.closed"
+    STATE_WRITTEN = "state.written"
+    STATE_REBUILT = "state.rebuilt"
+    LOCK_TAKEN_OVER = "lock.taken_over"
+
+
+class Outcome(StrEnum):
+    """How a run ended."""
+
+    DONE = "done"
+    NOTHING_NEW = "nothing_new"
+    SKIPPED = "skipped"
+    VALIDATION_FAILED = "validation_failed"
+    GUARDRAIL_REFUSED = "guardrail_refused"
+    AGENT_FAILED = "agent_failed"
+    LOCKED = "locked"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    KILLED = "killed"
+
+
+class Reason(StrEnum):
+    """Why a run did nothing, or why it failed. A code of an UpkeepError may stand in its place."""
+
+    HEAD_PROCESSED = "head_processed"
+    EMPTY_RANGE = "empty_range"
+    PULL_REQUEST_OPEN = "pull_request_open"
+    PULL_REQUEST_DECLINED = "pull_request_declined"
+    NOT_RELEVANT = "not_relevant"
+    NO_CHANGE = "no_change"
+    ATTEMPTS_EXHAUSTED = "attempts_exhausted"
+    BACKING_OFF = "backing_off"
+    DRY_RUN = "dry_run"
+    UPSTREAM_UNAVAILABLE = "upstream_unavailable"
+    BRANCH_GONE = "branch_gone"
+    BUDGET_EXHAUSTED = "budget_exhausted"
+    PROCESS_GONE = "process_gone"
+    UNEXPECTED = "unexpected"
+
+
+@dataclass(frozen=True)
+class Event:
+    id: int
+    at: datetime
+    system: str
+    subject: str
+    type: str
+    run_id: str | None
+    summary: dict[str, Any]
+
+
+def record(
+    session: Session, *, system: str, subject: str, type: EventType, run_id: str | None = None, **summary: Any
+) -> int:
+    """Append one event in the session's transaction; return its id.
+
+    `summary` takes JSON values. DatabaseError `database.event_too_large` over 32 KiB: that is a payload.
+    """
+    body = text.escape({key: value for key, value in summary.items() if value is not None})
+    size = len(json.dumps(body))
+    if size > SUMMARY_BYTES:
+        raise DatabaseError(
+            f"the summary of {type} for {subject} has {size} bytes; an event refers to payloads and holds none",
+            code="database.event_too_large",
+        )
+    values = {"system": system, "subject": subject, "type": str(type), "run_id": run_id, "summary": body}
+    number: int = session.execute(sa.insert(events).values(values).returning(events.c.id)).scalar_one()
+    return number
+
+
+def of_run(session: Session, run_id: str) -> list[Event]:
+    """All events of a run, oldest first."""
+    return _read(session, sa.select(events).where(events.c.run_id == run_id).order_by(events.c.id))
+
+
+def of_subject(session: Session, system: str, subject: str, *, limit: int = 100) -> list[Event]:
+    """The newest events of a subject, newest first."""
+    chosen = (events.c.system == system) & (events.c.subject == subject)
+    return _read(session, sa.select(events).where(chosen).order_by(events.c.id.desc()).limit(limit))
+
+
+def after(session: Session, cursor: int, *, types: Sequence[EventType] = (), limit: int = 100) -> list[Event]:
+    """Events with a greater id, oldest first: what a sensor reads with its cursor.
+
+    An id can become visible after a greater one (a longer transaction), so rows of transactions that may still be
+    running are held back until all before them are decided.
+    """
+    settled = sa.text("age(upkeep.events.xmin) > age(pg_snapshot_xmin(pg_current_snapshot())::xid)")
+    query = sa.select(events).where(events.c.id > cursor, settled).order_by(events.c.id).limit(limit)
+    if types:
+        query = query.where(events.c.type.in_([str(kind) for kind in types]))
+    return _read(session, query)
+
+
+def open_runs(session: Session, *, system: str | None = None) -> list[Event]:
+    """`run.started` events of runs that nothing has ended, oldest first."""
+    closing = events.alias("closing")
+    ended = sa.exists().where(
+        closing.c.run_id == events.c.run_id,
+        closing.c.type.in_([EventType.RUN_ENDED.value, EventType.RUN_SKIPPED.value]),
+    )
+    query = sa.select(events).where(events.c.type == EventType.RUN_STARTED.value, events.c.run_id.is_not(None), ~ended)
+    if system is not None:
+        query = query.where(events.c.system == system)
+    return _read(session, query.order_by(events.c.id))
+
+
+def reconcile(session: Session, *, is_alive: Callable[[Event], bool]) -> list[str]:
+    """Close every run that was left open and is not alive: it was killed. Return their ids.
+
+    Several processes may do this at once: each run is closed once.
+    """
+    session.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended("upkeep reconcile", 0))))
+    dead = [run for run in open_runs(session) if not is_alive(run)]
+    for run in dead:
+        record(
+            session,
+            system=run.system,
+            subject=run.subject,
+            type=EventType.RUN_ENDED,
+            run_id=run.run_id,
+            outcome=Outcome.KILLED,
+            reason=Reason.PROCESS_GONE,
+        )
+    return [run.run_id for run in dead if run.run_id is not None]
+
+
+def _read(session: Session, query: sa.Select[Any]) -> list[Event]:
+    rows = session.execute(query).mappings()
+    return [Event(**{**row, "summary": text.unescape(row["summary"])}) for row in rows]

@@ -1,0 +1,118 @@
+"""Changes of the schema: applied, and checked for.
+
+What belongs here: running the migrations so that any number of processes may ask for it at once, and saying whether
+code and database fit together. What does not: the changes themselves (`migrations/`).
+
+Alembic is imported only where a migration runs: it costs a tenth of a second, and nearly every start needs none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import psycopg.errors
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, ProgrammingError
+
+from upkeep.database.server import ANALYST, Database
+from upkeep.database.tables import DAGSTER, METRICS, SCHEMA
+from upkeep.errors import DatabaseError
+
+HEAD = "0001"
+"""The newest migration that this code knows (a test compares it with the folder)."""
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_LOCK = int.from_bytes(hashlib.sha256(b"upkeep schema").digest()[:8], signed=True)
+
+
+def current(database: Database) -> str | None:
+    """The migration that the database is at; None: it has never been set up."""
+    try:
+        with database.session() as session:
+            return session.execute(sa.text(f"SELECT version_num FROM {SCHEMA}.schema_version")).scalar()
+    except ProgrammingError as error:
+        if isinstance(error.orig, (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName)):
+            return None
+        raise
+
+
+def upgrade(database: Database) -> tuple[str | None, str]:
+    """Bring the database to `HEAD` in one transaction; return what it was at and what it is at.
+
+    Processes that upgrade at once wait for each other, and the later ones find nothing to do. Raises DatabaseError
+    `database.outdated` where the database is newer than this code, `database.not_permitted` where our role may not.
+    """
+    import alembic.command
+    import alembic.config
+
+    config = alembic.config.Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.set_main_option("path_separator", "os")
+    try:
+        with database.session() as session:
+            session.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+            for schema in (SCHEMA, METRICS, DAGSTER):
+                session.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {schema}"))
+            _make_analyst(session.connection())
+            before = _version(session.connection())
+            _refuse_newer(before)
+            config.attributes["connection"] = session.connection()
+            alembic.command.upgrade(config, "head")
+    except DBAPIError as error:
+        if isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
+            raise DatabaseError(
+                f"the role of the database URL may not set the schema up: {error.orig}",
+                code="database.not_permitted",
+                remedy=f"As an administrator: CREATE ROLE {ANALYST}; GRANT {ANALYST} TO the role of Upkeep WITH ADMIN "
+                "OPTION; GRANT CREATE ON DATABASE to it; then run `upkeep db upgrade` again.",
+            ) from error
+        raise
+    return before, HEAD
+
+
+def ensure(database: Database) -> None:
+    """Set an empty database up; leave any other alone, and refuse it if it does not fit (`require_current`)."""
+    if current(database) is None:
+        upgrade(database)
+    else:
+        require_current(database)
+
+
+def require_current(database: Database) -> None:
+    """Raise DatabaseError `database.outdated` unless database and code are at the same migration."""
+    found = current(database)
+    if found == HEAD:
+        return
+    _refuse_newer(found)
+    raise DatabaseError(
+        f"the database is at migration {found or 'none'}, this version of Upkeep needs {HEAD}",
+        code="database.outdated",
+        remedy="Run `upkeep db upgrade` (`upkeep up` does it by itself).",
+        database=found,
+        code_needs=HEAD,
+    )
+
+
+def _refuse_newer(found: str | None) -> None:
+    if found is not None and found > HEAD:
+        raise DatabaseError(
+            f"the database is at migration {found}, which is newer than this version of Upkeep ({HEAD})",
+            code="database.outdated",
+            remedy="Install the newer version of Upkeep again; migrations only go forward.",
+            database=found,
+            code_needs=HEAD,
+        )
+
+
+def _version(connection: sa.Connection) -> str | None:
+    if connection.execute(sa.select(sa.func.to_regclass(f"{SCHEMA}.schema_version"))).scalar() is None:
+        return None
+    return connection.execute(sa.text(f"SELECT version_num FROM {SCHEMA}.schema_version")).scalar()
+
+
+def _make_analyst(connection: sa.Connection) -> None:
+    """Roles belong to the whole server: another database on it may have made this one."""
+    known = connection.execute(sa.text("SELECT 1 FROM pg_roles WHERE rolname = :name"), {"name": ANALYST}).scalar()
+    if known is None:
+        connection.execute(sa.text(f"CREATE ROLE {ANALYST} NOLOGIN"))

@@ -1,0 +1,108 @@
+"""The tables of the schema `upkeep`, as SQLAlchemy knows them.
+
+What belongs here: columns and types, exactly as the migrations leave them (a test compares the two). What does not:
+the DDL that makes them, its triggers, grants and views (`migrations/`), and procedures (`state.py`, `events.py`,
+`locks.py`).
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
+
+SCHEMA = "upkeep"
+METRICS = "metrics"
+DAGSTER = "dagster"
+
+metadata = sa.MetaData(schema=SCHEMA)
+
+_Moment = TIMESTAMP(timezone=True)
+
+watches = sa.Table(
+    "watches",
+    metadata,
+    sa.Column("watch", sa.Text, primary_key=True),
+    sa.Column("last_processed_commit", sa.Text),
+    sa.Column("last_run_at", _Moment),
+    sa.Column("last_run_status", sa.Text),
+    sa.Column("last_pr_url", sa.Text),
+    sa.Column("reason", sa.Text),
+    sa.Column("attempts", JSONB, nullable=False, server_default=sa.text("'{}'::jsonb")),
+    sa.Column("updated_at", _Moment, nullable=False, server_default=sa.func.now()),
+)
+"""What was last done for each watch. `attempts`: by upstream head, see `state.Attempt`."""
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("at", _Moment, nullable=False, server_default=sa.func.clock_timestamp()),
+    sa.Column("system", sa.Text, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("type", sa.Text, nullable=False),
+    sa.Column("run_id", sa.Text),
+    sa.Column("summary", JSONB, nullable=False, server_default=sa.text("'{}'::jsonb")),
+    sa.Index("events_run", "run_id"),
+    sa.Index("events_subject", "system", "subject", "id"),
+    sa.Index("events_type", "type", "id"),
+)
+"""Append-only: a trigger refuses changes, also to the owner."""
+
+locks = sa.Table(
+    "locks",
+    metadata,
+    sa.Column("subject", sa.Text, primary_key=True),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("boot", sa.Text, nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("process_start", sa.BigInteger, nullable=False),
+    sa.Column("run_id", sa.Text),
+    sa.Column("snapshot", JSONB, nullable=False, server_default=sa.text("'{}'::jsonb")),
+    sa.Column("acquired_at", _Moment, nullable=False, server_default=sa.func.clock_timestamp()),
+    sa.Column("heartbeat_at", _Moment, nullable=False, server_default=sa.func.clock_timestamp()),
+)
+"""Who works on what: the face of an advisory lock. `boot`: boot id and pid namespace; `process_start`: clock ticks."""
+
+records = sa.Table(
+    "records",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("asset", sa.Text, nullable=False),
+    sa.Column("partition", sa.Text, nullable=False, server_default=""),
+    sa.Column("run_id", sa.Text, nullable=False),
+    sa.Column("written_at", _Moment, nullable=False, server_default=sa.func.clock_timestamp()),
+    sa.Column("body", JSONB, nullable=False),
+    sa.UniqueConstraint("asset", "partition", "run_id", name="records_once"),
+    sa.Index("records_newest", "asset", "partition", "id"),
+)
+"""Values of assets: `asset` is the key with slashes, `partition` empty where the asset has none."""
+
+pull_requests = sa.Table(
+    "pull_requests",
+    metadata,
+    sa.Column("forge", sa.Text, primary_key=True),
+    sa.Column("repo", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("head_branch", sa.Text, nullable=False),
+    sa.Column("head_sha", sa.Text, nullable=False),
+    sa.Column("base_branch", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("created_at", _Moment, nullable=False, server_default=sa.func.now()),
+    sa.Column("updated_at", _Moment, nullable=False, server_default=sa.func.now()),
+    sa.Column("closed_at", _Moment),
+    sa.Column("merged_at", _Moment),
+    sa.Column("merge_commit_sha", sa.Text),
+    sa.Column("notes", JSONB, nullable=False, server_default=sa.text("'[]'::jsonb")),
+    sa.CheckConstraint("state IN ('open', 'closed', 'merged')", name="pull_requests_state"),
+    sa.Index(
+        "pull_requests_one_open",
+        *("forge", "repo", "head_branch", "base_branch"),
+        unique=True,
+        postgresql_where=sa.text("state = 'open'"),
+    ),
+)
+"""Pull requests of `local` forges. Numbers count per repository; a pair of branches has at most one that is open."""
