@@ -12,13 +12,14 @@ things only: usage of a turn that failed (`turn.failed` has none), and what the 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-SANDBOX_MARKS = ("bwrap:", "codex-linux-sandbox", "sandbox-exec:", "landlock", "Sandbox(")
-"""Texts that stand in a tool's output when codex' own sandbox could not start the tool. Seen with 0.169.0:
-"bwrap: execvp codex-linux-sandbox: No such file or directory", with exit code 0 of the whole run."""
+_SANDBOX_MARK = re.compile(r"^(bwrap: |sandbox-exec: |Failed to write file )|codex-linux-sandbox", re.MULTILINE)
+"""What stands in a tool's output when codex' own sandbox could not start the tool, or not let it write to its work
+tree. Seen with 0.169.0: "bwrap: execvp codex-linux-sandbox: No such file or directory", while the run exits with 0."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def parse_rollout(lines: Iterable[str]) -> Rollout:
             case "response_item", "function_call_output" | "custom_tool_call_output":
                 outputs += 1
                 output = _output_text(payload.get("output"))
-                if any(mark in output for mark in SANDBOX_MARKS):
+                if _SANDBOX_MARK.search(output):
                     failures.append(output)
             case _:
                 pass
