@@ -1,0 +1,247 @@
+"""The content system as assets: from an upstream's head to the pull request on its dashboard.
+
+What belongs here: which asset calls which one procedure of `upkeep/content/service.py`, and what a reader of the lineage
+sees of its record. What does not: any rule of the update itself. Every watch is a partition.
+
+https://docs.dagster.io/guides/build/assets
+"""
+
+import warnings
+from collections.abc import Iterator
+from hashlib import sha256
+from importlib.resources import files
+
+from dagster import (
+    AssetCheckExecutionContext,
+    AssetCheckResult,
+    AssetChecksDefinition,
+    AssetExecutionContext,
+    AssetIn,
+    AssetKey,
+    AssetObservation,
+    AssetsDefinition,
+    AssetSpec,
+    DataVersion,
+    MaterializeResult,
+    PreviewWarning,
+    ResourceParam,
+    StaticPartitionsDefinition,
+    asset,
+    asset_check,
+)
+
+from assets import metadata
+from assets.steps import step
+from upkeep.content import service
+from upkeep.content.desk import Desk
+from upkeep.content.records import ChangeSet, GeneratedContent, PublishedUpdate, UpstreamHead
+from upkeep.content.report import ValidationReport
+
+GROUP = "content"
+OWNERS = ["team:upkeep"]
+
+UPSTREAM_REPOSITORY = AssetKey([GROUP, "upstream_repository"])
+UPSTREAM_HEAD = AssetKey([GROUP, "upstream_head"])
+CHANGE_SET = AssetKey([GROUP, "change_set"])
+ANALYTICS_CONTENT = AssetKey([GROUP, "analytics_content"])
+VALIDATION_REPORT = AssetKey([GROUP, "validation_report"])
+PULL_REQUEST = AssetKey([GROUP, "pull_request"])
+DASHBOARD = AssetKey([GROUP, "dashboard"])
+
+CHECK_VALID = "content_is_valid"
+CHECK_GUARDRAILS = "guardrails"
+
+
+def upstream_head(
+    context: AssetExecutionContext, content_desk: ResourceParam[Desk]
+) -> MaterializeResult[UpstreamHead]:
+    """The newest commit of the app that this watch follows, as this run found it. Everything below describes exactly
+    this commit."""
+    with step(context, content_desk.run, "observe"):
+        head = service.observe(content_desk)
+    return MaterializeResult(
+        value=head, metadata=metadata.of_head(head, content_desk.watch.upstream.web), data_version=DataVersion(head.sha)
+    )
+
+
+def change_set(
+    context: AssetExecutionContext, content_desk: ResourceParam[Desk], upstream_head: UpstreamHead
+) -> MaterializeResult[ChangeSet]:
+    """What the dashboard does not know of the app yet: the range of commits between the one that its documentation
+    describes and the head, and whether that calls for an update. `decision` and `reason` say why nothing follows."""
+    with step(context, content_desk.run, "plan"):
+        change = service.plan(content_desk, upstream_head)
+        if change.decision != "update":
+            service.settle(content_desk, change)
+    return MaterializeResult(
+        value=change,
+        metadata=metadata.of_change_set(change, content_desk.watch.upstream.web),
+        data_version=DataVersion(f"{change.base or ''}..{change.head}"),
+    )
+
+
+def analytics_content(
+    context: AssetExecutionContext, content_desk: ResourceParam[Desk], change_set: ChangeSet
+) -> Iterator[MaterializeResult[GeneratedContent]]:
+    """The analytics documentation (flows, events, diagrams) for the head, written by the watch's agent as a minimal
+    change to what the dashboard holds. Skipped, with an observation that says why, where the range calls for none."""
+    if change_set.decision != "update":
+        context.log.info(f"nothing to write: {change_set.reason}")
+        context.log_event(
+            AssetObservation(
+                ANALYTICS_CONTENT,
+                description=change_set.reason,
+                partition=context.partition_key,
+                metadata={"decision": change_set.decision, "reason": change_set.reason},
+            )
+        )
+        return
+    with step(context, content_desk.run, "write"):
+        content = service.write(content_desk, change_set)
+    yield MaterializeResult(
+        value=content, metadata=metadata.of_content(content), data_version=DataVersion(content.tree or content.head)
+    )
+
+
+def guardrails(
+    context: AssetCheckExecutionContext, content_desk: ResourceParam[Desk], analytics_content: GeneratedContent
+) -> AssetCheckResult:
+    """Whether what was written stays inside the watch's limits: paths, sizes, secrets, and text that could deceive a
+    reader. A refused change is never published."""
+    report = analytics_content.guardrails
+    if not report.passed:
+        content_desk.run.finish("guardrail_refused", report.findings[0].code)
+    return AssetCheckResult(
+        passed=report.passed,
+        description="inside all limits" if report.passed else report.findings[0].message,
+        metadata={"findings": len(report.findings)},
+    )
+
+
+def validation_report(
+    context: AssetExecutionContext, content_desk: ResourceParam[Desk], analytics_content: GeneratedContent
+) -> MaterializeResult[ValidationReport]:
+    """What the deterministic validator found in the written content, warnings included. Errors block the pull
+    request."""
+    with step(context, content_desk.run, "validate"):
+        written = analytics_content.report
+        report = written.model_copy(update={"findings": (*written.findings, *analytics_content.evidence_findings)})
+    return MaterializeResult(
+        value=report, metadata=metadata.of_report(report), data_version=DataVersion(analytics_content.head)
+    )
+
+
+def content_is_valid(
+    context: AssetCheckExecutionContext, content_desk: ResourceParam[Desk], validation_report: ValidationReport
+) -> AssetCheckResult:
+    """Whether the content has no error that the dashboard or its readers would stumble over. Invalid content is never
+    published."""
+    errors = validation_report.errors
+    if errors:
+        content_desk.run.finish("validation_failed", errors[0].code, errors=len(errors))
+    return AssetCheckResult(
+        passed=not errors,
+        description=f"{len(errors)} errors, {len(validation_report.warnings)} warnings",
+        metadata={
+            "errors": len(errors),
+            "warnings": len(validation_report.warnings),
+            "findings": metadata.findings((*errors, *validation_report.warnings)),
+        },
+    )
+
+
+def pull_request(
+    context: AssetExecutionContext,
+    content_desk: ResourceParam[Desk],
+    change_set: ChangeSet,
+    analytics_content: GeneratedContent,
+) -> MaterializeResult[PublishedUpdate]:
+    """The pull request that proposes the new documentation to the dashboard's owners. Its body says what changed, what
+    was checked and what it cost. Nothing is ever pushed to the base branch."""
+    with step(context, content_desk.run, "publish"):
+        published = service.publish(content_desk, change_set, analytics_content)
+    return MaterializeResult(
+        value=published,
+        metadata=metadata.of_published(published),
+        data_version=DataVersion(published.commit or published.head),
+    )
+
+
+def content_assets(
+    watches: StaticPartitionsDefinition,
+) -> list[AssetsDefinition | AssetSpec | AssetChecksDefinition]:
+    """The graph of the content system, partitioned by watch."""
+    return [
+        AssetSpec(
+            UPSTREAM_REPOSITORY,
+            description="The app's repository, as its developers push to it. Upkeep reads it and never writes to it.",
+            group_name=GROUP,
+            kinds={"git"},
+            owners=OWNERS,
+        ),
+        *_steps(watches),
+        *_checks(watches),
+        AssetSpec(
+            DASHBOARD,
+            deps=[PULL_REQUEST],
+            description="The dashboard's repository. It changes when a person merges the pull request.",
+            group_name=GROUP,
+            kinds={"git"},
+            owners=OWNERS,
+        ),
+    ]
+
+
+def _steps(watches: StaticPartitionsDefinition) -> list[AssetsDefinition]:
+    common = {"partitions_def": watches, "group_name": GROUP, "owners": OWNERS}
+    return [
+        asset(key=UPSTREAM_HEAD, deps=[UPSTREAM_REPOSITORY], kinds={"git"}, **common)(upstream_head),
+        asset(key=CHANGE_SET, ins={"upstream_head": AssetIn(UPSTREAM_HEAD)}, kinds={"git"}, **common)(change_set),
+        asset(
+            key=ANALYTICS_CONTENT,
+            ins={"change_set": AssetIn(CHANGE_SET)},
+            kinds={"ai", "json"},
+            output_required=False,
+            code_version=_version("*.md", "prompt.py"),
+            **common,
+        )(analytics_content),
+        asset(
+            key=VALIDATION_REPORT,
+            ins={"analytics_content": AssetIn(ANALYTICS_CONTENT)},
+            kinds={"python"},
+            code_version=_version("valid*.py"),
+            **common,
+        )(validation_report),
+        asset(
+            key=PULL_REQUEST,
+            ins={"change_set": AssetIn(CHANGE_SET), "analytics_content": AssetIn(ANALYTICS_CONTENT)},
+            deps=[VALIDATION_REPORT],
+            kinds={"git"},
+            **common,
+        )(pull_request),
+    ]
+
+
+def _checks(watches: StaticPartitionsDefinition) -> list[AssetChecksDefinition]:
+    with warnings.catch_warnings():
+        # Without it a check cannot load the record of its partition. Dagster 1.13 calls the argument a preview.
+        warnings.filterwarnings("ignore", "Specifying a partitions_def on an AssetCheckSpec", PreviewWarning)
+        return [
+            asset_check(
+                asset=ANALYTICS_CONTENT,
+                name=CHECK_GUARDRAILS,
+                blocking=True,
+                partitions_def=watches,
+            )(guardrails),
+            asset_check(asset=VALIDATION_REPORT, name=CHECK_VALID, blocking=True, partitions_def=watches)(
+                content_is_valid
+            ),
+        ]
+
+
+def _version(*patterns: str) -> str:
+    """Hash of the files of `upkeep.content` that decide what is written or found: a change of them shows in the UI as a
+    new code version."""
+    folder = files("upkeep.content")
+    named = sorted((path.name, path) for pattern in patterns for path in folder.glob(pattern))
+    return sha256(b"\0".join(name.encode() + b"\0" + path.read_bytes() for name, path in named)).hexdigest()[:12]

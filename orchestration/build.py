@@ -1,0 +1,43 @@
+"""Everything that Dagster loads, put together from settings.
+
+What belongs here: `build_defs` alone. Tests, the command line and deployments call it with other resources; nothing is
+patched. What does not: any definition (assets/, sensors/, `jobs.py`, `schedules.py`).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dagster import Definitions, in_process_executor
+
+from assets.content import content_assets
+from assets.partitions import watch_partitions
+from orchestration.io import record_io_manager
+from orchestration.jobs import default_jobs
+from orchestration.schedules import default_schedules
+from resources.content import ContentDesk, open_content_desk
+from sensors.content import content_sensor
+from sensors.failures import failure_sensors
+from upkeep.config import Settings
+
+
+def build_defs(*, settings: Settings, resources: Mapping[str, Any] | None = None) -> Definitions:
+    """The definitions of one configuration. `resources` replace those of the same name: `content_desk` (the desk of a
+    run), `io_manager` (where records go), `settings`. Works without any watch."""
+    return Definitions(
+        assets=content_assets(watch_partitions(settings)),
+        jobs=default_jobs(settings),
+        schedules=default_schedules,
+        sensors=[content_sensor(settings), *failure_sensors(settings)],
+        resources={**default_resources(settings), **(resources or {})},
+        # A run is one worker that takes its steps one after another; the multiprocess executor starts an interpreter for
+        # each and takes ten times as long.
+        executor=in_process_executor,
+    )
+
+
+def default_resources(settings: Settings) -> dict[str, Any]:
+    return {
+        "settings": settings,
+        "content_desk": ContentDesk(settings=settings, open=open_content_desk),
+        "io_manager": record_io_manager(settings),
+    }

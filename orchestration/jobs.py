@@ -1,0 +1,75 @@
+"""The jobs: which assets run together, and for how long they may.
+
+What belongs here: jobs, their tags, and the ops of housekeeping. What does not: assets, and when a job starts
+(`schedules.py`, `sensors/`).
+"""
+
+from typing import Any
+
+from dagster import (
+    AssetSelection,
+    JobDefinition,
+    OpExecutionContext,
+    ResourceParam,
+    define_asset_job,
+    job,
+    op,
+)
+
+from assets import content
+from orchestration.retention import prune
+from sensors.content import JOB as CONTENT_UPDATE
+from upkeep.config import CodexAgentSettings, Settings
+
+SYSTEM_TAG = "upkeep/system"
+MAX_RUNTIME_TAG = "dagster/max_runtime"
+"""Seconds. If a code server and its worker die together nobody reports it: this ends the run in the end."""
+
+AGENT_TRIES = 3
+"""The first answer and two repairs of it, each of which may take the agent's whole time."""
+BESIDE_THE_AGENT_SECONDS = 30 * 60
+
+HOUSEKEEPING = "housekeeping"
+
+
+def content_update(settings: Settings) -> Any:
+    """One update of one watch. (`Any`: Dagster keeps the type of an asset job private.)"""
+    return define_asset_job(
+        CONTENT_UPDATE,
+        selection=AssetSelection.assets(
+            content.UPSTREAM_HEAD,
+            content.CHANGE_SET,
+            content.ANALYTICS_CONTENT,
+            content.VALIDATION_REPORT,
+            content.PULL_REQUEST,
+        ),
+        description="One update: the upstream's head becomes one pull request, or a reason why not.",
+        tags={SYSTEM_TAG: content.GROUP, MAX_RUNTIME_TAG: str(longest_run_seconds(settings))},
+    )
+
+
+def longest_run_seconds(settings: Settings) -> int:
+    """More than any run of these settings needs that is still alive."""
+    agents = [settings.agents[watch.agent] for watch in settings.watches.values()]
+    longest = max((agent.timeout_minutes for agent in agents if isinstance(agent, CodexAgentSettings)), default=0.0)
+    return int(AGENT_TRIES * longest * 60) + BESIDE_THE_AGENT_SECONDS
+
+
+@op(name="prune", description="Deletes log lines that nobody reads any more; see orchestration/retention.py.")
+def _prune(context: OpExecutionContext, settings: ResourceParam[Settings]) -> None:
+    pruned = prune(settings, context.instance)
+    context.log.info(f"deleted {pruned.events} log lines and {pruned.runs} runs")
+    context.add_output_metadata({"events": pruned.events, "runs": pruned.runs})
+
+
+@job(
+    name=HOUSEKEEPING,
+    description="Keeps the database small.",
+    tags={SYSTEM_TAG: HOUSEKEEPING, MAX_RUNTIME_TAG: str(BESIDE_THE_AGENT_SECONDS)},
+)
+def housekeeping() -> None:
+    _prune()
+
+
+def default_jobs(settings: Settings) -> list[JobDefinition | Any]:
+    return [content_update(settings), housekeeping]

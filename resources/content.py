@@ -1,0 +1,101 @@
+"""The desk of a content run: database, lock, open run, forge and agent, held for as long as the run lasts.
+
+What belongs here: what a run may be told at its start (dry run, retry, force) and the life of the desk. What does not:
+what happens at the desk (`upkeep/content/service.py`).
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+from dagster import ConfigurableResource, DagsterInstance, DagsterRunStatus, Failure, InitResourceContext
+from dagster import ResourceDependency as Given
+from pydantic import Field
+
+from upkeep.config import Settings
+from upkeep.content.desk import Desk, open_desk
+from upkeep.database.server import connect
+from upkeep.errors import RunCancelled, UpkeepError
+from upkeep.runs import open_run
+
+PARTITION_TAG = "dagster/partition"
+SENSOR_TAG = "dagster/sensor_name"
+TRIGGER_TAG = "upkeep/trigger"
+SYSTEM = "content"
+
+OpenDesk = Callable[..., AbstractContextManager[Desk]]
+"""`(settings, name, *, run_id, trigger, dry_run, retry, force, before)`; the desk is closed when the context ends."""
+
+
+@contextmanager
+def open_content_desk(
+    settings: Settings,
+    name: str,
+    *,
+    run_id: str,
+    trigger: str,
+    dry_run: bool,
+    retry: bool,
+    force: bool,
+    before: Callable[[str], None],
+) -> Iterator[Desk]:
+    """Take the lock, open the run, and hand out the desk. Raises LockError, DatabaseError, ConfigError."""
+    settings.watch(name)
+    with (
+        connect(settings.home, settings.database_url) as database,
+        open_run(
+            database, system=SYSTEM, subject=name, run_id=run_id, trigger=trigger, force=force, recorded=not dry_run
+        ) as run,
+    ):
+        yield open_desk(settings, name, database=database, run=run, dry_run=dry_run, retry=retry, before=before)
+
+
+class ContentDesk(ConfigurableResource[Desk]):
+    """Database, lock, forge and agent of one run on one watch. Entered once a run and left once, also when a check
+    fails: the lock is held exactly that long."""
+
+    dry_run: bool = Field(default=False, description="Do everything except push, pull request and state.")
+    retry: bool = Field(default=False, description="Try a head again that was given up.")
+    force: bool = Field(default=False, description="Take a lock over whose holder cannot be proven dead.")
+    settings: Given[Settings]
+    open: Given[OpenDesk]
+
+    @contextmanager
+    def yield_for_execution(self, context: InitResourceContext) -> Iterator[Desk]:
+        run = context.run
+        if run is None or context.instance is None or PARTITION_TAG not in run.tags:
+            raise Failure("a content run needs the name of a watch as its partition", allow_retries=False)
+        try:
+            desk = self.open(
+                self.settings,
+                run.tags[PARTITION_TAG],
+                run_id=run.run_id,
+                trigger=trigger_of(run.tags),
+                dry_run=self.dry_run,
+                retry=self.retry,
+                force=self.force,
+                before=may_continue(context.instance, run.run_id),
+            )
+            with desk as opened:
+                yield opened
+        except UpkeepError as error:
+            raise Failure(error.message, metadata={"code": error.reason}, allow_retries=False) from error
+
+
+def trigger_of(tags: dict[str, str]) -> str:
+    """Who started a run: what the command line wrote down, else a sensor, else a person in the UI."""
+    return tags.get(TRIGGER_TAG) or ("sensor" if SENSOR_TAG in tags else "ui")
+
+
+def may_continue(instance: DagsterInstance, run_id: str) -> Callable[[str], None]:
+    """The question that is asked before each step that leaves the house. Raises RunCancelled once a person has
+    cancelled the run: the signal that cancels it may still be on its way."""
+
+    def before(step: str) -> None:
+        run = instance.get_run_by_id(run_id)
+        if run is not None and run.status in (DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED):
+            raise RunCancelled(
+                f"the run was cancelled before it could {step}",
+                remedy="Nothing is lost: start it again with `upkeep update`, or wait for the next poll.",
+            )
+
+    return before
