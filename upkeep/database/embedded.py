@@ -24,7 +24,6 @@ import os
 import pwd
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -32,6 +31,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from upkeep import process
 from upkeep.database import binaries, supervisor
 from upkeep.errors import DatabaseError, DatabaseUnavailable
 
@@ -177,7 +177,7 @@ def _start(home: Path) -> None:
     server = [str(programs / "postgres"), "-D", "/proc/self/cwd", *settings]
     done = _program("serve", str(home), str(account.uid), str(account.gid), "--", *server)
     if done.returncode != 0:
-        raise _not_started(done.stderr, log, before)
+        raise _not_started(done.error_text, log, before)
 
 
 def _create_cluster(folder: Path, account: Account, programs: Path) -> None:
@@ -194,8 +194,8 @@ def _create_cluster(folder: Path, account: Account, programs: Path) -> None:
         _write_access(fresh)
         single = [str(programs / "postgres"), "--single", "-D", "/proc/self/cwd", "-j", "postgres"]
         done = _program(*as_account, *single, folder=fresh, stdin=_FIRST_STATEMENTS)
-    if done.returncode != 0 or "ERROR:" in done.stderr:
-        raise _not_started(done.stderr, folder / supervisor.LOG, 0)
+    if done.returncode != 0 or "ERROR:" in done.error_text:
+        raise _not_started(done.error_text, folder / supervisor.LOG, 0)
     fresh.rename(folder / supervisor.DATA)
 
 
@@ -220,11 +220,9 @@ def _write_access(data: Path) -> None:
     (data / "pg_ident.conf").write_text("".join(entries))
 
 
-def _program(*arguments: str, folder: Path | None = None, stdin: str = "") -> subprocess.CompletedProcess[str]:
+def _program(*arguments: str, folder: Path | None = None, stdin: str = "") -> process.Completed:
     command = [sys.executable, "-I", "-S", supervisor.__file__, *arguments]
-    return subprocess.run(
-        command, cwd=folder, input=stdin, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False
-    )
+    return process.run(command, cwd=folder, input=stdin.encode(), deadline=WAIT_SECONDS, check=False)
 
 
 def _refuse_other_version(data: Path) -> None:

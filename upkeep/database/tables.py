@@ -27,10 +27,10 @@ watches = sa.Table(
     sa.Column("last_run_status", sa.Text),
     sa.Column("last_pr_url", sa.Text),
     sa.Column("reason", sa.Text),
-    sa.Column("attempts", JSONB, nullable=False, server_default=sa.text("'{}'::jsonb")),
+    sa.Column("attempts", JSONB, nullable=False, server_default=sa.text("'[]'::jsonb")),
     sa.Column("updated_at", _Moment, nullable=False, server_default=sa.func.now()),
 )
-"""What was last done for each watch. `attempts`: by upstream head, see `state.Attempt`."""
+"""What was last done for each watch. `attempts`: pairs of upstream head and `state.Attempt`, oldest first."""
 
 events = sa.Table(
     "events",

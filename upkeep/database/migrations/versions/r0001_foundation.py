@@ -17,7 +17,7 @@ CREATE TABLE upkeep.watches (
     last_run_status text,
     last_pr_url text,
     reason text,
-    attempts jsonb NOT NULL DEFAULT '{}'::jsonb,
+    attempts jsonb NOT NULL DEFAULT '[]'::jsonb,
     updated_at timestamptz NOT NULL DEFAULT now()
 );
 
