@@ -1,0 +1,89 @@
+"""Which feature of the app a source file belongs to, by its path alone.
+
+What belongs here: the reading of paths: Gradle and Swift modules, source roots, packages, folders. What does not: what
+the content already says about a place (`placement.py`).
+
+In order: the segment after a marker such as `features/`; the module (what precedes `src/` or follows `Sources/`); the
+first segment of the package that tells anything, after what all files have in common. Segments that stand in every app
+(`ui`, `data`, `commonMain`) tell nothing. A file whose path tells nothing belongs to the app as a whole.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import takewhile
+
+from upkeep.content.authoring.words import slug
+
+APP = "app"
+"""The feature of a file whose path tells nothing."""
+
+MARKERS = frozenset({"feature", "features", "flow", "flows", "module", "modules", "screens", "pages", "packages"})
+SOURCE_ROOTS = frozenset({"kotlin", "java", "swift", "sources"})
+_SILENT_WORDS = """
+    src main app apps lib libs library libraries com org net io in co dev me android androidmain ios iosmain jvm
+    jvmmain desktopmain commonmain common core shared base util utils utility utilities helper helpers extension
+    extensions ui uis data domain presentation view views viewmodel viewmodels screen component components
+    composable composables compose api impl internal di model models repository repositories usecase usecases
+    interactor interactors fragment fragments activity activities widget widgets dialog dialogs analytics tracking
+    tracker event events manager managers service services source sources kotlin java swift ts js web client
+    mobile container containers hook hooks store stores state states navigation nav local remote network database
+    db design theme resources res client kmp multiplatform multi platform debug release index
+"""
+SILENT = MARKERS.union(_SILENT_WORDS.split())
+_AFFIX = re.compile(
+    r"^(?:feature|feat|features|module|lib)[-_.]+|[-_.]+(?:feature|module|ui|impl|api|android|ios|data|domain)$"
+)
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A feature as a slug, and how many leading segments of the path its area has: `area` is their folder."""
+
+    slug: str
+    area: str
+
+
+class Features:
+    """Reads paths of one upstream. `paths` are all that are known: what they share tells nothing."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        packages = {tuple(folders[start:]) for folders, start in map(_split, paths) if len(folders) > start}
+        columns = zip(*packages, strict=False)
+        self._shared = len(list(takewhile(lambda column: len(set(column)) == 1, columns)))
+
+    def of(self, path: str) -> Feature:
+        folders, start = _split(path)
+        for index in (*_marked(folders), *_modules(folders, start), *self._package(folders, start)):
+            name = _AFFIX.sub("", folders[index].lower())
+            if name and name not in SILENT and not name.isdigit():
+                return Feature(slug(_AFFIX.sub("", folders[index])), "/".join(folders[: index + 1]))
+        return Feature(APP, "/".join(folders))
+
+    def _package(self, folders: list[str], start: int) -> Iterable[int]:
+        """Return the indexes of the package's segments: those after the shared ones first, then the last of these."""
+        own = min(start + self._shared, len(folders))
+        yield from range(own, len(folders))
+        first = start + 2 if start else start
+        yield from range(own - 1, first - 1, -1)
+
+
+def _split(path: str) -> tuple[list[str], int]:
+    """Return the folders of a path, and at which index of them the package begins."""
+    folders = path.split("/")[:-1]
+    roots = [index for index, folder in enumerate(folders) if folder.lower() in SOURCE_ROOTS]
+    if roots:
+        return folders, roots[0] + 1
+    return folders, folders.index("src") + 1 if "src" in folders else 0
+
+
+def _marked(folders: list[str]) -> Iterable[int]:
+    return (index + 1 for index, folder in enumerate(folders[:-1]) if folder.lower() in MARKERS)
+
+
+def _modules(folders: list[str], start: int) -> Iterable[int]:
+    """Return the indexes of the module's segments, the last first."""
+    end = folders.index("src") if "src" in folders[:start] else start - 1
+    return range(end - 1, -1, -1)
