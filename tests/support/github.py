@@ -93,7 +93,11 @@ class Hosted:
 
     def closes(self, number: int) -> None:
         self.server.clock += SECOND
-        self.server.update_pull(self.record, str(number), body={"state": "closed"})
+        self.server.update_pull(self.record, str(number), body={"state": "closed"}, login="ada")
+
+    def reopens(self, number: int) -> None:
+        self.server.clock += SECOND
+        self.server.update_pull(self.record, str(number), body={"state": "open"}, login="ada")
 
     def comments(self, number: int, text: str = "Hm.", *, login: str = "ada", kind: str = "User") -> None:
         self.server.clock += SECOND
@@ -103,7 +107,8 @@ class Hosted:
     def reviews(self, number: int, *, login: str = "ada", state: str = "COMMENTED") -> None:
         self.server.clock += SECOND
         pull = self.pulls[number]
-        pull.reviews.append({"id": len(pull.reviews) + 1, "user": self.server.user(login), "state": state})
+        review = {"id": len(pull.reviews) + 1, "user": self.server.user(login), "state": state}
+        pull.reviews.append(review)
         pull.updated_at = self.server.clock
 
     def merges(self, number: int) -> str:

@@ -85,6 +85,7 @@ class Pull:
     labels: list[str] = field(default_factory=list)
     comments: list[Json] = field(default_factory=list)
     reviews: list[Json] = field(default_factory=list)
+    events: list[Json] = field(default_factory=list)
 
 
 @dataclass
@@ -132,6 +133,7 @@ class GitHubServer:
         ("GET", r"/repos/([^/]+/[^/]+)/pulls/(\d+)", "get_pull"),
         ("PATCH", r"/repos/([^/]+/[^/]+)/pulls/(\d+)", "update_pull"),
         ("GET", r"/repos/([^/]+/[^/]+)/pulls/(\d+)/reviews", "list_reviews"),
+        ("GET", r"/repos/([^/]+/[^/]+)/issues/(\d+)/timeline", "list_timeline"),
         ("GET", r"/repos/([^/]+/[^/]+)/issues/(\d+)/comments", "list_comments"),
         ("POST", r"/repos/([^/]+/[^/]+)/issues/(\d+)/comments", "create_comment"),
         ("GET", r"/repos/([^/]+/[^/]+)/issues/(\d+)/labels", "list_labels"),
@@ -243,12 +245,13 @@ class GitHubServer:
         number = max([*repository.pulls, 0]) + 1
         pull = Pull(number, body["title"], body.get("body"), head, base, login, self.clock, self.clock)
         repository.pulls[number] = pull
+        self.cross_reference(repository, pull)
         return self.shown(repository, pull)
 
     def get_pull(self, repository: HostedRepository, number: str, **_: Any) -> Json:
         return self.shown(repository, self.pull(repository, number))
 
-    def update_pull(self, repository: HostedRepository, number: str, *, body: Json, **_: Any) -> Json:
+    def update_pull(self, repository: HostedRepository, number: str, *, body: Json, login: str, **_: Any) -> Json:
         pull = self.pull(repository, number)
         self.check_text(body)
         pull.title, pull.body = body.get("title", pull.title), body.get("body", pull.body)
@@ -261,10 +264,18 @@ class GitHubServer:
             self.freeze(repository, pull)
             pull.state = body["state"]
             pull.closed_at = self.clock if pull.state == "closed" else None
+            pull.events.append({"event": "closed" if pull.closed_at else "reopened", "actor": self.user(login)})
+        self.cross_reference(repository, pull)
         return self.shown(repository, pull)
 
     def list_reviews(self, repository: HostedRepository, number: str, **_: Any) -> Json:
         return self.pull(repository, number).reviews
+
+    def list_timeline(self, repository: HostedRepository, number: str, **_: Any) -> Json:
+        pull = self.pull(repository, number)
+        comments = [{"event": "commented", "actor": row["user"], **row} for row in pull.comments]
+        reviews = [{"event": "reviewed", **row} for row in pull.reviews]
+        return [*pull.events, *comments, *reviews]
 
     def list_comments(self, repository: HostedRepository, number: str, **_: Any) -> Json:
         return self.pull(repository, number).comments
@@ -303,6 +314,16 @@ class GitHubServer:
     def check_text(self, body: Json) -> None:
         if len(body.get("body") or "") > BODY_LIMIT:
             raise custom(f"body is too long (maximum is {BODY_LIMIT} characters)")
+
+    def cross_reference(self, repository: HostedRepository, pull: Pull) -> None:
+        """A mention of another pull request, as `#1` or by its address, counts as an update of that one. Text that
+        is a link already is no mention."""
+        mentions = rf"(?<![\[\w])#(\d+)|https://github\.com/{re.escape(repository.full_name)}/pull/(\d+)"
+        for found in re.finditer(mentions, pull.body or ""):
+            other = repository.pulls.get(int(found[1] or found[2]))
+            if other is not None and other is not pull:
+                other.events.append({"event": "cross-referenced", "actor": self.user(pull.author)})
+                other.updated_at = self.clock
 
     def freeze(self, repository: HostedRepository, pull: Pull) -> None:
         """A closed pull request keeps the SHAs that it had."""

@@ -79,9 +79,9 @@ class Forge(Protocol):
         ...
 
     def touched_by_person(self, pull_request: PullRequest, *, since: datetime | None = None) -> bool:
-        """Whether a person reviewed or commented on it. Commits are judged by git, not here.
+        """Whether a person reviewed it, commented on it or opened it again. Commits are judged by git, not here.
 
-        Upkeep never comments or reviews, so whatever is not by a bot account is a person's, even under the account
+        Upkeep does none of these, so whatever is not by a bot account is a person's, even under the account
         that Upkeep uses. `since` is the `updated_at` that was read back when we last changed it: where the forge has
         recorded no change after that, the answer is False without a call."""
         ...

@@ -24,6 +24,9 @@ from upkeep.forges.base import PullRequest
 from upkeep.forges.gh import GhApi, Response
 from upkeep.forges.text import fit, on_top
 
+# Events of the timeline (one call for comments and reviews together). Upkeep causes none of them.
+_TOUCHES = frozenset({"commented", "reviewed", "line-commented", "commit-commented", "reopened"})
+
 _REPO = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
 
 
@@ -114,11 +117,10 @@ class GitHubForge:
     def touched_by_person(self, pull_request: PullRequest, *, since: datetime | None = None) -> bool:
         if since is not None and pull_request.updated_at <= since:
             return False
-        path, number = _path(pull_request.repo), pull_request.number
+        timeline = f"{_path(pull_request.repo)}/issues/{pull_request.number}/timeline"
         return any(
-            (row.get("user") or {}).get("type") != "Bot"
-            for what in (f"{path}/pulls/{number}/reviews", f"{path}/issues/{number}/comments")
-            for page in self._api.pages(what)
+            row.get("event") in _TOUCHES and (row.get("user") or row.get("actor") or {}).get("type") != "Bot"
+            for page in self._api.pages(timeline)
             for row in page.body
         )
 

@@ -128,16 +128,32 @@ def test_an_unchanged_pull_request_costs_no_call_to_judge(github: GitHub, dashbo
     assert forge.calls == before
 
 
-@pytest.mark.parametrize("act", [Hosted.comments, Hosted.reviews])
-def test_a_comment_or_review_by_a_person_is_seen(
+def reopens(dashboard: Hosted, number: int) -> None:
+    dashboard.closes(number)
+    dashboard.reopens(number)
+
+
+@pytest.mark.parametrize("act", [Hosted.comments, Hosted.reviews, reopens])
+def test_a_comment_review_or_reopening_by_a_person_is_seen_in_one_call(
     github: GitHub, dashboard: Hosted, act: Callable[[Hosted, int], None]
 ) -> None:
     forge = github.forge()
     made = create(forge)
     act(dashboard, made.number)
     seen = forge.pull_request(REPO, made.number)
+    before = forge.calls
     assert forge.touched_by_person(seen, since=made.updated_at)
+    assert forge.calls - before == 1
     assert forge.touched_by_person(seen)
+
+
+def test_a_mention_elsewhere_touches_nothing(github: GitHub, dashboard: Hosted) -> None:
+    forge = github.forge()
+    made = create(forge)
+    create(forge, "bot/2", body=f"Like #{made.number}")
+    seen = forge.pull_request(REPO, made.number)
+    assert seen.updated_at > made.updated_at
+    assert not forge.touched_by_person(seen, since=made.updated_at)
 
 
 def test_a_comment_of_a_bot_is_no_person_and_one_under_our_own_account_is(github: GitHub, dashboard: Hosted) -> None:
