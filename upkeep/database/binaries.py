@@ -39,13 +39,12 @@ def installation() -> Path:
     )
 
 
-def reachable_installation(uid: int, gid: int, *, shared: Path = SHARED) -> Path:
-    """The installation as an account may run it: in place, else a copy below `shared` that root makes once.
+def reachable(original: Path, uid: int, gid: int, *, shared: Path = SHARED) -> Path:
+    """An installation as an account may run it: in place, else a copy below `shared` that root makes once.
 
     Nothing is widened: the copy holds only what the public wheel holds, in a folder that everybody may read and only
     root may write.
     """
-    original = installation()
     if uid == os.geteuid() or _may_enter(original / "bin", uid, gid):
         return original
     wheel = original.parent.parent

@@ -167,7 +167,7 @@ def _start(home: Path) -> None:
     account = _account(folder)
     folder.mkdir(mode=0o700, exist_ok=True)
     _own(folder, account)
-    programs = binaries.reachable_installation(account.uid, account.gid) / "bin"
+    programs = binaries.reachable(binaries.installation(), account.uid, account.gid) / "bin"
     if not (folder / supervisor.DATA).is_dir():
         _create_cluster(folder, account, programs)
     _refuse_other_version(folder / supervisor.DATA)
