@@ -187,10 +187,9 @@ def _refusal(
     if line is None:
         return None
     reason = line.rpartition("\t")[2]
-    words = "\n".join(part[8:] for part in str(error.details["words"]).splitlines() if part.startswith("remote: "))
+    words = "\n".join(part[8:] for part in said.splitlines() if part.startswith("remote: "))
     where = {"remote": display_url(url), "branch": branch}
     if _MOVED.search(reason):
-        actual = remote_heads(url, [f"refs/heads/{branch}"], config, env, deadline).get(f"refs/heads/{branch}")
         return PushRefused(
             f"{branch} on {where['remote']} is not where it was expected: somebody else moved it",
             code="git.lease_refused",
