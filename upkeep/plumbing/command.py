@@ -179,7 +179,8 @@ def error_of(command: str, status: int, words: str, remote: str = "") -> UpkeepE
     shown = display_url(remote)
     last = words.rpartition("\n")[2]
     details: dict[str, Any] = {"command": command, "status": status, "words": words[-4000:]}
-    if _DISK_FULL.search(words):
+    here = "\n".join(line for line in words.splitlines() if not line.startswith("remote: "))
+    if _DISK_FULL.search(here):
         return GitError(f"git {command}: the disk is full", code="git.disk_full", remedy="Free space.", **details)
     if "dubious ownership" in words:
         return RepositoryNotReady(
@@ -207,7 +208,7 @@ def error_of(command: str, status: int, words: str, remote: str = "") -> UpkeepE
             )
         if _UNAVAILABLE.search(words):
             return RemoteUnavailable(f"{shown} did not answer: {last}", remedy="Try again later.", **details)
-    if _LOCKED.search(words):
+    if _LOCKED.search(here):
         return RepositoryNotReady(
             f"git {command}: another git process holds a lock",
             code="git.locked",
@@ -216,7 +217,7 @@ def error_of(command: str, status: int, words: str, remote: str = "") -> UpkeepE
         )
     if _UNKNOWN.search(words):
         return GitError(f"git {command}: {last}", code="git.unknown_revision", **details)
-    if _CORRUPT.search(words):
+    if _CORRUPT.search(here):
         return GitError(
             f"git {command}: the repository is damaged: {last}",
             code="git.corrupt",

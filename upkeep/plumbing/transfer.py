@@ -168,25 +168,19 @@ def push(
         error.details["outcome"] = "unknown"
         raise
     except GitError as error:
-        refused = error.details.get("answer", "")
-        raise _refusal(str(refused), error, url, branch, expect, config, env, deadline) or error from error
+        # The status line of git-push(1): `!`, `<from>:<to>` and `[rejected] (<reason>)`, with tabs between them.
+        lines = str(error.details.get("answer", "")).splitlines()
+        reason = next((line.rpartition("\t")[2] for line in lines if line.startswith("!\t")), "")
+        if not reason:
+            raise
+        actual = remote_heads(url, [ref], config, env, deadline).get(ref) if _MOVED.search(reason) else None
+        # curl sends a request again when the connection ends without an answer: the first one did the work then, and
+        # the second is refused.
+        if actual != sha:
+            raise _refusal(reason, str(error.details["words"]), url, branch, expect, actual) from error
 
 
-def _refusal(
-    answer: str,
-    error: GitError,
-    url: str,
-    branch: str,
-    expect: str | None,
-    config: Mapping[str, str],
-    env: Mapping[str, str],
-    deadline: float,
-) -> PushRefused | None:
-    """What the server refused, from the status line `!\\t<from>:<to>\\t[rejected] (<reason>)` of git-push(1)."""
-    line = next((line for line in answer.splitlines() if line.startswith("!\t")), None)
-    if line is None:
-        return None
-    reason = line.rpartition("\t")[2]
+def _refusal(reason: str, said: str, url: str, branch: str, expect: str | None, actual: str | None) -> PushRefused:
     words = "\n".join(part[8:] for part in said.splitlines() if part.startswith("remote: "))
     where = {"remote": display_url(url), "branch": branch}
     if _MOVED.search(reason):
