@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from upkeep.content.diagrams import DiagramFile, parse_diagrams
-from upkeep.content.jsontext import Document, JsonSyntaxError, load, parse, pointer_of
+from upkeep.content.jsontext import Document, JsonSyntaxError, load, locate, parse, pointer_of
 from upkeep.content.lines import LineIndex
 from upkeep.errors import UpkeepError
 
@@ -207,6 +207,10 @@ class JsonFile(TextFile):
         """The tree with places, read on first use only; raises `JsonSyntaxError` where the file is not JSON."""
         return parse(self.text or "")
 
+    def position(self, pointer: str) -> tuple[int, int]:
+        """Return line and column of what a pointer names (see `Document.position`) in a readable file."""
+        return self.lines.position(locate(self.text or "", pointer))
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -251,6 +255,11 @@ class Flow:
     @cached_property
     def names(self) -> frozenset[str]:
         return frozenset(event.name for event in self.events)
+
+    @cached_property
+    def trimmed_names(self) -> frozenset[str]:
+        """Names without outer blanks: what a node's label can show, since Mermaid trims labels."""
+        return frozenset(name.strip() for name in self.names)
 
     @cached_property
     def diagrams(self) -> DiagramFile | None:

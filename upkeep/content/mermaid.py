@@ -1,0 +1,120 @@
+"""Mermaid's own parser, asked once a run.
+
+What belongs here: one Node process that judges many diagrams (`mermaid_check/check.mjs`), and the honest word for when
+it cannot. What does not: which diagrams, and what a verdict means (`validate.py`).
+
+Silence is no verdict: a missing program, a crash, a deadline, or fewer answers than questions is `MermaidUnavailable`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from upkeep.errors import CommandNotFound, CommandTimeout, ProcessError
+
+SCRIPT = Path(__file__).parent / "mermaid_check" / "check.mjs"
+FOLDER_VARIABLE = "UPKEEP_MERMAID_DIR"
+DEADLINE_SECONDS = 120.0
+HEAP_MEGABYTES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What Mermaid says of one diagram. `message` is its first lines where it refuses; `line` is its own count, in the
+    text without comments, and often off by some."""
+
+    ok: bool
+    message: str = ""
+    line: int | None = None
+
+
+class MermaidUnavailable(ProcessError):
+    """Mermaid's parser gave no verdict: the diagrams are unjudged, not good."""
+
+    code: ClassVar[str] = "content.mermaid_unavailable"
+
+
+class MermaidChecker(Protocol):
+    def check(self, texts: Sequence[str]) -> list[Verdict]:
+        """Judge diagrams, in order; raises `MermaidUnavailable` where not every one has a verdict."""
+        ...
+
+
+class NodeMermaid:
+    """The real parser: `mermaid` with `jsdom` in one Node process a call.
+
+    `folder` holds `node_modules`; by default the folder that UPKEEP_MERMAID_DIR names, else the one of `check.mjs`.
+    `deadline` is wall-clock seconds for the whole process.
+    """
+
+    def __init__(self, folder: Path | None = None, *, node: str = "node", deadline: float = DEADLINE_SECONDS) -> None:
+        named = os.environ.get(FOLDER_VARIABLE)
+        self.folder = folder or (Path(named).expanduser() if named else SCRIPT.parent)
+        self.node = node
+        self.deadline = deadline
+
+    def missing(self) -> str | None:
+        """Say in a sentence what is not installed; None where everything is."""
+        if shutil.which(self.node) is None:
+            return f"the program {self.node} is not installed"
+        absent = [name for name in ("mermaid", "jsdom") if not (self.folder / "node_modules" / name).is_dir()]
+        return f"{' and '.join(absent)} are not installed in {self.folder}" if absent else None
+
+    def check(self, texts: Sequence[str]) -> list[Verdict]:
+        """Judge diagrams, in order. Equal texts are asked once. Raises `MermaidUnavailable`."""
+        if not texts:
+            return []
+        missing = self.missing()
+        if missing is not None:
+            raise MermaidUnavailable(missing, remedy=_remedy(self.folder))
+        distinct = list(dict.fromkeys(texts))
+        verdicts = dict(zip(distinct, self._ask(distinct), strict=True))
+        return [verdicts[text] for text in texts]
+
+    def _ask(self, texts: list[str]) -> list[Verdict]:
+        from upkeep.process import run  # its imports cost a tenth of a validation that does not ask Node
+
+        questions = "".join(json.dumps({"id": number, "text": text}) + "\n" for number, text in enumerate(texts))
+        argv = [self.node, f"--max-old-space-size={HEAP_MEGABYTES}", str(SCRIPT), str(self.folder.resolve())]
+        try:
+            completed = run(argv, cwd=self.folder, input=questions.encode(), deadline=self.deadline, check=False)
+        except CommandNotFound as error:
+            raise MermaidUnavailable(error.message, remedy=error.remedy) from error
+        except CommandTimeout as error:
+            raise MermaidUnavailable(error.message, remedy=_RETRY) from error
+        if completed.outcome != "exited":
+            raise MermaidUnavailable(f"no verdict within {self.deadline:g} seconds", remedy=_RETRY)
+        if completed.returncode != 0:
+            last = completed.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or ["no message"]
+            raise MermaidUnavailable(f"node ended with {completed.returncode}: {last[0][:300]}", remedy=_RETRY)
+        return _answers(completed.stdout, len(texts))
+
+
+_RETRY = "Run `upkeep doctor`; run the validation again."
+
+
+def _remedy(folder: Path) -> str:
+    return f"Install Node 20 or newer, then run `npm ci` in {folder} (or name another folder in {FOLDER_VARIABLE})."
+
+
+def _answers(output: bytes, expected: int) -> list[Verdict]:
+    """Read the answers; raises `MermaidUnavailable` unless there is exactly one for each question and a last line."""
+    try:
+        lines: list[dict[str, Any]] = [json.loads(line) for line in output.splitlines()]
+        verdicts = {int(line["id"]): _verdict(line) for line in lines[:-1]}
+        if lines[-1]["done"] == expected == len(verdicts) == len(lines) - 1:
+            return [verdicts[number] for number in range(expected)]
+    except (ValueError, KeyError, TypeError, IndexError):
+        pass
+    raise MermaidUnavailable("node ended before it had judged every diagram", remedy=_RETRY)
+
+
+def _verdict(answer: dict[str, Any]) -> Verdict:
+    line = answer.get("line")
+    return Verdict(answer["ok"] is True, str(answer.get("message", "")), line if isinstance(line, int) else None)

@@ -1,0 +1,279 @@
+"""Rules about events.json: its shape, its events, its stages and properties.
+
+What belongs here: what one flow's file says. What does not: diagrams (`diagrams.py`), evidence (`evidence.py`).
+
+Names are compared as they are: they are what the app sends, odd spellings and trailing blanks included.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+from upkeep.content.folder import Flow, event_pointer
+from upkeep.content.jsontext import pointer_of
+from upkeep.content.rules.base import Context, Hit, counted, is_text, key_of, kind_of, listed, shown
+
+_FLOW_KEYS = frozenset(
+    {"flowId", "flowName", "description", "propertyDefinitions", "stages", "diagram", "eventGroups", "events"}
+)
+_EVENT_KEYS = frozenset(
+    {"name", "stage", "funnelPosition", "component", "firingLocation", "source", "description", "trigger", "triggers"}
+    | {"fires", "userAction", "nextEvents", "properties", "autoProperties", "additionalProperties", "namePattern"}
+    | {"eventString", "notes"}
+)
+_STAGE_KEYS = frozenset({"name", "description", "events"})
+_DEFINITION_KEYS = frozenset({"type", "description", "values", "constant"})
+_PROPERTY_KEYS = frozenset({"property", "context", "name", "description", "required"})
+_SHAPES: dict[str, type] = {"propertyDefinitions": dict, "stages": list}
+_EVENT_SHAPES: dict[str, type] = {"properties": list, "autoProperties": list, "triggers": list, "nextEvents": list}
+
+
+def invalid_events_json_shape(context: Context) -> Iterator[Hit]:
+    for flow in context.flows:
+        if not flow.file.readable:
+            continue
+        if not isinstance(flow.file.value, dict):
+            message = f"The file must be an object with flowId, flowName and events, not {kind_of(flow.file.value)}."
+            yield Hit(flow.file.path, message, pointer="")
+            continue
+        events = flow.data.get("events", [])
+        if not isinstance(events, list):
+            message = f"`events` must be an array, not {kind_of(events)}."
+            yield Hit(flow.file.path, message, pointer="/events", entry=key_of(events))
+            continue
+        for index, event in enumerate(events):
+            if not isinstance(event, dict):
+                message = f"Event {index + 1} must be an object with a `name`, not {kind_of(event)}."
+                yield Hit(flow.file.path, message, pointer=event_pointer(index), entry=key_of(event))
+
+
+def missing_flow_id(context: Context) -> Iterator[Hit]:
+    yield from _missing_text(context, "flowId")
+
+
+def missing_flow_name(context: Context) -> Iterator[Hit]:
+    yield from _missing_text(context, "flowName")
+
+
+def _missing_text(context: Context, key: str) -> Iterator[Hit]:
+    for flow in _objects(context):
+        value = flow.data.get(key)
+        if not is_text(value):
+            problem = "is missing" if key not in flow.data else f"must be a text, not {shown(value)}"
+            yield Hit(flow.file.path, f"`{key}` {problem}.", pointer=f"/{key}" if key in flow.data else "", entry=key)
+
+
+def missing_events(context: Context) -> Iterator[Hit]:
+    for flow in _objects(context):
+        if "events" not in flow.data:
+            yield Hit(flow.file.path, "`events` is missing: the flow documents no event.", pointer="")
+        elif flow.data["events"] == []:
+            yield Hit(flow.file.path, "`events` is empty: the flow documents no event.", pointer="/events")
+
+
+def missing_event_name(context: Context) -> Iterator[Hit]:
+    for flow in _objects(context):
+        for index, event in _event_objects(flow):
+            name = event.get("name")
+            if not is_text(name):
+                problem = "has no `name`" if "name" not in event else f"has the `name` {shown(name)}, which is no text"
+                if isinstance(name, str):
+                    problem = "has an empty `name`"
+                message = f"Event {index + 1} {problem}. Give it the exact string that the app sends."
+                yield Hit(flow.file.path, message, pointer=event_pointer(index), entry=key_of(event))
+
+
+def unknown_stage_event(context: Context) -> Iterator[Hit]:
+    for flow in _objects(context):
+        for number, stage in enumerate(_list(flow.data.get("stages"))):
+            if not isinstance(stage, dict):
+                continue
+            for index, name in enumerate(_list(stage.get("events"))):
+                if isinstance(name, str) and name not in flow.names:
+                    message = (
+                        f"The stage {shown(stage.get('name'))} names {shown(name)}, {_absent(context, flow, name)}"
+                    )
+                    pointer = pointer_of("stages", number, "events", index)
+                    yield Hit(flow.file.path, message, pointer=pointer, entry=key_of(stage.get("name"), name))
+
+
+def _absent(context: Context, flow: Flow, name: str) -> str:
+    near = context.nearest(name, flow.names)
+    return (
+        f"which is no event of this flow. {f'Did you mean {shown(near)}?' if near else 'Add the event or remove it.'}"
+    )
+
+
+def unexpected_shape(context: Context) -> Iterator[Hit]:
+    for flow in _objects(context):
+        for key, wanted in _SHAPES.items():
+            if key in flow.data and not isinstance(flow.data[key], wanted):
+                message = f"`{key}` should be {kind_of(wanted())}, not {kind_of(flow.data[key])}."
+                yield Hit(flow.file.path, message, pointer=pointer_of(key))
+        wrong: dict[str, list[int]] = defaultdict(list)
+        for index, event in _event_objects(flow):
+            for key, wanted in _EVENT_SHAPES.items():
+                if key in event and not isinstance(event[key], wanted):
+                    wrong[key].append(index)
+        for key, places in wrong.items():
+            message = (
+                f"`{key}` should be an array; it is not in {counted(len(places), 'event')}: {_names(flow, places)}."
+            )
+            yield Hit(flow.file.path, message, pointer=event_pointer(places[0], key))
+
+
+def missing_description(context: Context) -> Iterator[Hit]:
+    for flow in _objects(context):
+        if not is_text(flow.data.get("description")):
+            yield Hit(flow.file.path, "The flow has no description.", pointer="")
+        bare = [event for event in flow.events if not is_text(event.data.get("description"))]
+        if bare:
+            message = (
+                f"{len(bare)} of {counted(len(flow.events), 'event')} {'has' if len(bare) == 1 else 'have'} no "
+                f"description: {listed(event.name for event in bare)}."
+            )
+            yield Hit(flow.file.path, message, pointer=bare[0].pointer)
+
+
+def undefined_property(context: Context) -> Iterator[Hit]:
+    for flow in _objects(context):
+        definitions = flow.data.get("propertyDefinitions")
+        if not isinstance(definitions, dict):
+            continue
+        uses: Counter[str] = Counter()
+        first: dict[str, str] = {}
+        for event in flow.events:
+            for key in ("properties", "autoProperties"):
+                for index, item in enumerate(_list(event.data.get(key))):
+                    name = property_name(item)
+                    if name is not None and name not in definitions:
+                        uses[name] += 1
+                        first.setdefault(name, event_pointer(event.index, key, index))
+        if uses:
+            parts = [f"{shown(name)} ({counted(number, 'use')})" for name, number in uses.most_common()]
+            message = f"Used by events and not in `propertyDefinitions`: {', '.join(parts[:40])}."
+            yield Hit(flow.file.path, message, pointer=next(iter(first.values())))
+
+
+def property_name(item: Any) -> str | None:
+    """Return the name in any of the three forms of a property: a text, `{"property": …}`, `{"name": …}`."""
+    if isinstance(item, dict):
+        item = item.get("property", item.get("name"))
+    return item if isinstance(item, str) else None
+
+
+def repeated_name(context: Context) -> Iterator[Hit]:
+    for flow in _objects(context):
+        groups: dict[str, list[int]] = defaultdict(list)
+        uses = Counter(event.name for event in flow.events)
+        for event in flow.events:
+            if uses[event.name] == 1:
+                continue
+            data = event.data
+            where = data.get("component", data.get("firingLocation")), data.get("stage", data.get("funnelPosition"))
+            groups[key_of(event.name, *where)].append(event.index)
+        repeats = [places for places in groups.values() if len(places) > 1]
+        if repeats:
+            names = {event.index: event.name for event in flow.events}
+            parts = [f"{shown(names[places[0]])} (entries {_numbers(places)})" for places in repeats]
+            message = (
+                f"Repeated with the same component and stage: {', '.join(parts[:40])}. Merge them or tell them apart."
+            )
+            yield Hit(flow.file.path, message, pointer=event_pointer(repeats[0][1]))
+
+
+def unknown_key(context: Context) -> Iterator[Hit]:
+    for flow in _objects(context):
+        uses: dict[tuple[str, str], list[str]] = defaultdict(list)
+        for what, pointer, value, known in _objects_with_keys(flow):
+            for key in value.keys() - known:
+                if not key.startswith("_"):
+                    uses[what, key].append(f"{pointer}{pointer_of(key)}")
+        for (what, key), places in sorted(uses.items()):
+            known = {"event": _EVENT_KEYS, "flow": _FLOW_KEYS}.get(what, frozenset())
+            near = context.nearest(key, known)
+            hint = f"; did you mean {shown(near)}?" if near else ""
+            message = f"The format has no key {shown(key)} in {_article(what)}: {counted(len(places), 'use')}{hint}."
+            yield Hit(flow.file.path, message.replace("?.", "?"), pointer=places[0])
+
+
+def _objects_with_keys(flow: Flow) -> Iterator[tuple[str, str, dict[str, Any], frozenset[str]]]:
+    """Yield `(what, pointer, object, known keys)` for every object of a known kind."""
+    yield "flow", "", flow.data, _FLOW_KEYS
+    definitions = flow.data.get("propertyDefinitions")
+    for name, value in (definitions if isinstance(definitions, dict) else {}).items():
+        if isinstance(value, dict):
+            yield "property definition", pointer_of("propertyDefinitions", name), value, _DEFINITION_KEYS
+    for index, stage in enumerate(_list(flow.data.get("stages"))):
+        if isinstance(stage, dict):
+            yield "stage", pointer_of("stages", index), stage, _STAGE_KEYS
+    for index, event in _event_objects(flow):
+        yield "event", event_pointer(index), event, _EVENT_KEYS
+        for place, item in enumerate(_list(event.get("properties"))):
+            if isinstance(item, dict) and not item.keys() <= _PROPERTY_KEYS:
+                yield "property", event_pointer(index, "properties", place), item, _PROPERTY_KEYS
+
+
+def event_name_tidied(context: Context) -> Iterator[Hit]:
+    """An event of the base whose name differs now in case or blanks only. Not where the commit itself spells it so:
+    then the app changed it."""
+    if context.base is None:
+        return
+    for flow in _objects(context):
+        before = context.base.flows.get(flow.slug)
+        gone = {_tidy(name): name for name in sorted(before.names - flow.names)} if before is not None else {}
+        for event in flow.events if gone else ():
+            old = gone.get(_tidy(event.name))
+            if old is None or (before is not None and event.name in before.names):
+                continue
+            if context.evidence is not None and _spelled_in_source(context, flow.slug, event.name):
+                continue
+            message = (
+                f"The event {shown(old)} is now written {shown(event.name)}. Names are what the app sends and are "
+                "never tidied: restore it."
+            )
+            yield Hit(
+                flow.file.path, message, pointer=event_pointer(event.index, "name"), entry=key_of(old, event.name)
+            )
+
+
+def _spelled_in_source(context: Context, slug: str, name: str) -> bool:
+    flows = context.content.evidence.get("events")
+    events = flows.get(slug) if isinstance(flows, dict) else None
+    places = events.get(name) if isinstance(events, dict) else None
+    paths = {place["path"] for place in _list(places) if isinstance(place, dict) and isinstance(place.get("path"), str)}
+    assert context.evidence is not None
+    return any(f'"{name}"' in (context.evidence(path) or "") for path in sorted(paths))
+
+
+def _tidy(name: str) -> str:
+    return "".join(name.split()).casefold()
+
+
+def _objects(context: Context) -> Iterator[Flow]:
+    """Yield the flows whose events.json is an object."""
+    return (flow for flow in context.flows if isinstance(flow.file.value, dict))
+
+
+def _event_objects(flow: Flow) -> Iterator[tuple[int, dict[str, Any]]]:
+    return ((index, item) for index, item in enumerate(_list(flow.data.get("events"))) if isinstance(item, dict))
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _names(flow: Flow, places: list[int]) -> str:
+    names = {event.index: event.name for event in flow.events}
+    return listed(names.get(index, f"event {index + 1}") for index in places)
+
+
+def _numbers(places: list[int]) -> str:
+    numbers = [str(index + 1) for index in places]
+    return f"{', '.join(numbers[:-1])} and {numbers[-1]}"
+
+
+def _article(what: str) -> str:
+    return f"{'an' if what[0] in 'aeiou' else 'a'} {what}"
