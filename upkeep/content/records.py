@@ -101,15 +101,16 @@ class GeneratedContent(Record):
 
 
 class PublishedUpdate(Record):
-    """What left the house. `outcome` `dry_run`: nothing did; `title` and `body` are what would have."""
+    """What left the house. `dry_run`: nothing did, `title` and `body` are what would have; `no_change` and `nothing`:
+    there was nothing to propose."""
 
     watch: str
     head: str
-    outcome: Literal["created", "adopted", "declined", "merged", "dry_run"]
+    outcome: Literal["created", "adopted", "declined", "merged", "nothing", "no_change", "dry_run"]
     pull_request: PullRequest | None = None
     branch: str
     commit: str | None = None
-    title: str
-    body: str
+    title: str = ""
+    body: str = ""
     superseded: tuple[PullRequest, ...] = Field(default=())
     forge_calls: int = 0
