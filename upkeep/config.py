@@ -29,6 +29,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from upkeep.content.scan.settings import ScanSettings
 from upkeep.errors import ConfigError
 from upkeep.faults import Fault, explain, nearest
 from upkeep.yamlfile import YamlFile, read
@@ -159,7 +160,7 @@ class Watch(Section):
     begin_after: Sha | None = None
     poll_minutes: float = Field(default=10, gt=0)
     attempts: int = Field(default=3, gt=0)
-    scan: dict[str, Any] = Field(default_factory=dict)
+    scan: ScanSettings = ScanSettings()
     guardrails: Guardrails = Guardrails()
 
 
