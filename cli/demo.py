@@ -99,7 +99,7 @@ def _update(settings: Settings, what: str, say: Callable[[str], None]) -> Update
 
 def _merge(settings: Settings, update: Update, say: Callable[[str], None]) -> None:
     """What the dashboard's owner does after reading."""
-    from upkeep.forges.registry import open_local_forge
+    from upkeep.forges.registry import open_local
 
     from upkeep.database.server import connect
 
@@ -107,9 +107,9 @@ def _merge(settings: Settings, update: Update, say: Callable[[str], None]) -> No
     if number is None:
         return
     with connect(settings.home, settings.database_url) as database:
-        forge = open_local_forge("here", settings, database)
+        forge = open_local("here", settings, database)
         if forge.pull_request(REPO, number).state == "open":
-            forge.merge(REPO, number)
+            forge.merge(REPO, number, by="the dashboard's owner")
             say(f"merged pull request #{number}, as the dashboard's owner would")
 
 

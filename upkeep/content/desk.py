@@ -6,6 +6,7 @@ What belongs here: opening these, and the few questions that several steps ask o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,12 +15,13 @@ from urllib.parse import urlsplit
 
 from upkeep.agents.base import Agent
 from upkeep.agents.registry import open_agent
-from upkeep.config import Settings, Watch
+from upkeep.config import GitHubForgeSettings, Settings, Watch
 from upkeep.content.proposal import Web, web_of
 from upkeep.content.ranges import BRANCH_PREFIX
 from upkeep.database.server import Database
 from upkeep.errors import BranchGone
 from upkeep.forges.base import Forge
+from upkeep.forges.github import GitHubForge
 from upkeep.forges.registry import open_forge
 from upkeep.git import Repository
 from upkeep.runs import Run
@@ -64,6 +66,17 @@ class Desk:
     @property
     def web(self) -> Web:
         return web_of(self.watch.upstream.url, self.watch.upstream.web)
+
+    @property
+    def upstream_name(self) -> str:
+        """What the evidence calls the upstream: its page, or its URL without credentials, or its folder's name."""
+        if self.web.upstream is not None:
+            return self.web.upstream
+        url = self.watch.upstream.url
+        if url is None:
+            assert self.watch.upstream.path is not None
+            return self.watch.upstream.path.name
+        return re.sub(r"(?<=://)[^/@]*@", "", url).rstrip("/").removesuffix(".git").rpartition("/")[2]
 
     @property
     def folder(self) -> Path:
@@ -129,8 +142,8 @@ def upstream_credentials(settings: Settings, url: str) -> tuple[Mapping[str, str
     """git configuration and environment for an upstream: those of the forge that serves its host, else none."""
     host = urlsplit(url).hostname
     for name, forge in settings.forges.items():
-        if forge.kind == "github" and host is not None and forge.host == host:
-            opened = open_forge(name, settings, None)
+        if isinstance(forge, GitHubForgeSettings) and host is not None and forge.host == host:
+            opened = GitHubForge(name, host=forge.host, token=forge.token)
             return opened.git_config(), opened.git_environment()
     return {}, {}
 

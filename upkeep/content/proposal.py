@@ -15,6 +15,7 @@ from typing import Any
 from upkeep.content.compare import ContentDelta, FlowDelta
 from upkeep.content.records import ChangeSet, GeneratedContent
 from upkeep.forges import text
+from upkeep.guardrails.report import Check
 
 _MARK = re.compile(r"<!-- upkeep:update (\S+) -->")
 _FLOWS_SHOWN = 60
@@ -200,8 +201,7 @@ def _checks(content: GeneratedContent) -> str:
     rows = [("validation", validation)]
     rows += [("not checked: " + name, text.inline(why)) for name, why in report.checks_unavailable.items()]
     rows.append(("coverage", _coverage(content)))
-    passed = "passed" if content.guardrails.passed else f"{len(content.guardrails.findings)} findings"
-    rows.append(("safety", f"{passed}: {text.inline(', '.join(content.guardrails.checks))}"))
+    rows += [(f"safety: {check.name}", _safety(check)) for check in content.guardrails.checks]
     rows.append(
         ("size", f"{_plural(len(content.files), 'file')}, +{content.lines_added} −{content.lines_deleted} lines")
     )
@@ -210,6 +210,12 @@ def _checks(content: GeneratedContent) -> str:
         rows.append(("usage", "incomplete: a request may be missing from these numbers"))
     rows.append(("instructions", text.inline(content.instructions)))
     return "\n".join(["| check | result |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows)])
+
+
+def _safety(check: Check) -> str:
+    said = "passed" if not check.errors else _plural(check.errors, "finding")
+    said += f", {_plural(check.warnings, 'warning')}" if check.warnings else ""
+    return f"{said} ({text.inline(check.note)})" if check.note else said
 
 
 def _coverage(content: GeneratedContent) -> str:
@@ -284,7 +290,10 @@ def machine_record(watch: str, change_set: ChangeSet, content: GeneratedContent)
         "checks_run": content.report.checks_run,
         "checks_unavailable": sorted(content.report.checks_unavailable),
         "coverage": None if content.coverage is None else content.coverage.share,
-        "guardrails": {"passed": content.guardrails.passed, "checks": content.guardrails.checks},
+        "guardrails": {
+            "passed": content.guardrails.passed,
+            "checks": [check.name for check in content.guardrails.checks],
+        },
         "agent": {"name": content.agent, "tries": content.tries, "seconds": round(content.seconds, 2)},
         "usage": content.usage.model_dump(mode="json"),
     }

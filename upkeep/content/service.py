@@ -22,12 +22,14 @@ from upkeep.content.desk import Desk, UpstreamHistory, open_desk
 from upkeep.content.folder import EVIDENCE
 from upkeep.content.ranges import BRANCH_PREFIX, Proposed, RangePlan
 from upkeep.content.records import ChangeSet, CommitLine, GeneratedContent, PublishedUpdate, UpstreamHead
-from upkeep.content.writing import Upstream, Writer
+from upkeep.content.upstream import Upstream
+from upkeep.content.writing import Writer
 from upkeep.database import events, state
 from upkeep.database.events import EventType, Outcome, Reason
 from upkeep.database.server import Database
-from upkeep.errors import ContentInvalid, GuardrailRefused
+from upkeep.errors import ContentInvalid
 from upkeep.forges.base import PullRequest
+from upkeep.guardrails.report import refuse_unless_passed
 from upkeep.runs import open_run
 
 _COMMITS_KEPT = 50
@@ -260,11 +262,7 @@ def _refuse(content: GeneratedContent) -> None:
             f"{content.report.errors[0].message}",
             remedy="Read the validation report; nothing was published.",
         )
-    if not content.guardrails.passed:
-        raise GuardrailRefused(
-            f"a guardrail refuses the change for {content.head[:12]}: {content.guardrails.findings[0].message}",
-            remedy="Read the guardrail report; raise the limit in upkeep.yaml if the change is as it should be.",
-        )
+    refuse_unless_passed(content.guardrails)
 
 
 def _proposal(

@@ -11,78 +11,35 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from upkeep.agents.base import AgentResult, AgentTask, Usage
-from upkeep.content import evidence
+from upkeep.agents.harvest import Entry, Refusal, harvest, snapshot
+from upkeep.content import coverage, evidence, proposal
 from upkeep.content.author import author
-from upkeep.content.compare import ContentDelta
+from upkeep.content.compare import ContentDelta, compare
 from upkeep.content.desk import Desk
+from upkeep.content.folder import EVIDENCE
+from upkeep.content.mermaid import NodeMermaid
 from upkeep.content.prompt import Assignment, build_prompt
+from upkeep.content.ranges import BRANCH_PREFIX
 from upkeep.content.records import ChangeSet, GeneratedContent
 from upkeep.content.report import Finding, ValidationReport
-from upkeep.content.scan.delta import delta as scan_delta
-from upkeep.content.scan.model import ScanDelta, ScanResult
-from upkeep.content.scan.scanner import scan
 from upkeep.content.summary import UpdateSummary, answer_schema
+from upkeep.content.upstream import Upstream
+from upkeep.content.validate import validate
 from upkeep.database.events import EventType
 from upkeep.errors import AgentSaidNothing
+from upkeep.guardrails.patch import FileChange, Patch, watch_policy
+from upkeep.guardrails.report import GuardrailReport
+from upkeep.guardrails.review import review
 
 CORRECTIONS = 2
 """How often a model gets its findings back."""
-
-
-@dataclass(frozen=True)
-class Upstream:
-    """What is known of the upstream at both ends of a change set."""
-
-    desk: Desk
-    change_set: ChangeSet
-
-    @cached_property
-    def head(self) -> ScanResult:
-        return self._scan(self.change_set.head)
-
-    @cached_property
-    def base(self) -> ScanResult | None:
-        described = self.change_set.described
-        return self._scan(described) if described is not None else None
-
-    @cached_property
-    def delta(self) -> ScanDelta:
-        return scan_delta(self.base, self.head, self._renames())
-
-    def _scan(self, sha: str) -> ScanResult:
-        return scan(self.desk.upstream, sha, self.desk.watch.scan, cache=self.desk.scan_cache)
-
-    def _renames(self) -> dict[str, str]:
-        described = self.change_set.described
-        if described is None:
-            return {}
-        changes = self.desk.upstream.changes(described, self.change_set.head)
-        return {
-            change.old_path: change.path for change in changes if change.old_path and change.old_path != change.path
-        }
-
-    def source(self, sha: str | None) -> evidence.Source | None:
-        """Texts of the upstream at a commit, remembered: evidence and validation ask for the same files."""
-        if sha is None or self.desk.upstream.resolve(f"{sha}^{{commit}}") is None:
-            return None
-        repository = self.desk.upstream
-
-        @lru_cache(maxsize=512)
-        def read(path: str) -> str | None:
-            data = repository.read(sha, path)
-            try:
-                return None if data is None else data.decode()
-            except UnicodeDecodeError:
-                return None
-
-        return read
 
 
 @dataclass(frozen=True)
@@ -97,7 +54,8 @@ class Draft:
 
     @property
     def findings(self) -> list[Finding]:
-        return [*self.refused, *self.report.errors]
+        """What the author gets back, if anything."""
+        return [*self.report.errors, *self.refused] if self.report.errors else []
 
 
 class Writer:
@@ -111,6 +69,7 @@ class Writer:
         self.usage: Usage | None = None
         self.seconds = 0.0
         self.transcript: str | None = None
+        self._snapshot: dict[str, Entry] = {}
 
     def write(self) -> GeneratedContent:
         """Run the agent until its content is valid, or its corrections are used up. Content that stays invalid or
@@ -120,6 +79,7 @@ class Writer:
         """
         with self._folder() as folder:
             self._lay_out(folder)
+            self._snapshot = snapshot(folder / "work")
             findings: list[Finding] = []
             for tries in range(1, CORRECTIONS + 2):
                 summary = self._ask(folder, tries, findings)
@@ -228,3 +188,147 @@ class Writer:
         self.seconds += result.seconds
         self.transcript = str(result.transcript) if result.transcript else self.transcript
         self.desk.run.event(EventType.AGENT_ENDED, seconds=round(result.seconds, 3), **result.usage.model_dump())
+
+    def _check(self, folder: Path) -> Draft:
+        """Take what was written, write the evidence for it, and judge the whole."""
+        desk, change_set = self.desk, self.change_set
+        content = desk.watch.content
+        taken = harvest(folder / "work", self._snapshot, allow_prefix=content)
+        files = dict(self.before)
+        for path, data in taken.changes.items():
+            inner = path.removeprefix(f"{content}/")
+            if inner == EVIDENCE:
+                continue
+            if data is None:
+                files.pop(inner, None)
+            else:
+                files[inner] = data
+        delta = compare(self.before, files)
+        lost: tuple[Finding, ...] = ()
+        if not delta.empty:
+            files, lost = self._with_evidence(files)
+            delta = compare(self.before, files)
+        report = validate(
+            files, base=self.before, evidence=self.upstream.source(change_set.head), mermaid=self._mermaid
+        )
+        if desk.agent.writes_with_model and not delta.empty:
+            report = _require_mermaid(report)
+        refused = tuple(_as_finding(refusal, content) for refusal in taken.refused)
+        whole = tuple(finding for finding in refused if finding.severity == "error")
+        report = report.model_copy(update={"findings": (*whole, *report.findings)})
+        return Draft(files, delta, report, lost, refused)
+
+    @cached_property
+    def _mermaid(self) -> NodeMermaid:
+        return NodeMermaid()
+
+    def _with_evidence(self, files: Mapping[str, bytes]) -> tuple[dict[str, bytes], tuple[Finding, ...]]:
+        """The files with `_evidence.json` for the head, and what evidence was lost on the way."""
+        head = self.change_set.head
+        old = self.before.get(EVIDENCE)
+        previous = None if old is None else evidence.read(old)
+        built, lost = evidence.build(
+            files,
+            self.upstream.head,
+            self.desk.upstream_name,
+            head,
+            previous,
+            base_source=self.upstream.source(previous.commit) if previous else None,
+            head_source=self.upstream.source(head),
+        )
+        return {**files, EVIDENCE: evidence.write(built)}, lost
+
+    def _record(self, draft: Draft, summary: UpdateSummary, tries: int) -> GeneratedContent:
+        desk, change_set = self.desk, self.change_set
+        assert self.usage is not None
+        content = GeneratedContent(
+            watch=desk.name,
+            head=change_set.head,
+            tree=None,
+            outcome="no_change" if draft.delta.empty else "changed",
+            reason=summary.reason or ("nothing in the content had to change" if draft.delta.empty else ""),
+            agent=desk.agent.name,
+            engine=desk.agent.engine,
+            model=desk.agent.model,
+            instructions=self._instructions_said(),
+            tries=tries,
+            seconds=self.seconds,
+            summary=summary,
+            delta=draft.delta,
+            coverage=coverage.measure(draft.files, self.upstream.head) if desk.watch.scan.root else None,
+            usage=self.usage,
+            report=draft.report,
+            evidence_findings=(*draft.evidence_findings, *draft.refused),
+            guardrails=GuardrailReport(),
+            transcript=self.transcript,
+            unsafe_no_sandbox=getattr(desk.settings.agents[desk.watch.agent], "unsafe_no_sandbox", False),
+        )
+        if draft.delta.empty:
+            return content
+        return self._with_tree(draft, content)
+
+    def _with_tree(self, draft: Draft, content: GeneratedContent) -> GeneratedContent:
+        """Write the tree as a git object that survives gc, measure the change, and put it before the guardrails."""
+        desk, change_set = self.desk, self.change_set
+        prefix = desk.watch.content
+        changes = {f"{prefix}/{path}": draft.files.get(path) for path in draft.delta.files}
+        tree = desk.target.tree_with(change_set.start_sha, changes)
+        keep = desk.target.commit_tree(tree, [change_set.start_sha], f"Content of run {desk.run.run_id}")
+        desk.target.set_ref(
+            f"refs/upkeep/content/{desk.name}", keep, desk.target.resolve(f"refs/upkeep/content/{desk.name}")
+        )
+        _, added, deleted = desk.target.stat(change_set.start_sha, tree)
+        content = content.model_copy(
+            update={"tree": tree, "files": tuple(sorted(changes)), "lines_added": added, "lines_deleted": deleted}
+        )
+        patch = Patch(
+            files=tuple(
+                FileChange(path=path, old=self.before.get(path.removeprefix(f"{prefix}/")), new=data)
+                for path, data in sorted(changes.items())
+            ),
+            texts={
+                "title": proposal.title(change_set, content),
+                "body": proposal.body(desk.name, change_set, content, desk.web),
+                "branch": BRANCH_PREFIX + change_set.head,
+                "commit message": proposal.message(change_set, content),
+            },
+        )
+        policy = watch_policy(
+            desk.watch.guardrails,
+            content=prefix,
+            bootstrap=change_set.kind == "bootstrap",
+            secrets=tuple(SecretStr(secret) for secret in desk.settings.secrets()),
+        )
+        return content.model_copy(update={"guardrails": review(patch, policy)})
+
+    def _instructions_said(self) -> str:
+        if not self.desk.agent.writes_with_model:
+            return "none: the offline agent follows its rules"
+        if self.instructions is not None:
+            return f"{self.instructions} in the target repository"
+        wanted = self.desk.watch.instructions
+        return "packaged with Upkeep" + (f" ({wanted} is not in the target repository)" if wanted else "")
+
+
+def _require_mermaid(report: ValidationReport) -> ValidationReport:
+    """What a model wrote is never published without the real parser's verdict."""
+    why = report.checks_unavailable.get("mermaid")
+    if why is None:
+        return report
+    finding = Finding(
+        code="mermaid_unchecked",
+        severity="error",
+        file="",
+        message=f"A model wrote this, and Mermaid's own parser could not judge its diagrams: {why}",
+    )
+    return report.model_copy(update={"findings": (finding, *report.findings)})
+
+
+def _as_finding(refusal: Refusal, content: str) -> Finding:
+    """A refused file as a finding. Where the tree as a whole was refused nothing was taken: that is an error."""
+    return Finding(
+        code=f"harvest.{refusal.reason}",
+        severity="error" if refusal.path == "." else "warning",
+        file=refusal.path.removeprefix(f"{content}/"),
+        message=f"Not taken from the agent: {refusal.message}",
+    )
