@@ -7,12 +7,13 @@ What belongs here: the translation, for any pydantic model. What does not: the k
 from __future__ import annotations
 
 import difflib
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, RootModel
 
 from upkeep.yamlfile import Location, YamlFile
 
@@ -30,6 +31,9 @@ def explain(fault: Mapping[str, Any], file: YamlFile, model: type[BaseModel]) ->
         return location, f"{context['discriminator']} {context['tag']!r} is none of {context['expected_tags']}"
     if fault["type"] == "union_tag_not_found":
         return location, f"the key {fault['ctx']['discriminator']} is missing"
+    if location and location[-1] == "[key]":
+        valid = re.findall(r"'([^']+)'", str(fault.get("ctx", {}).get("expected", "")))
+        return location[:-1], "unknown key" + nearest(str(location[-2]), valid)
     if fault["type"] == "missing":
         return location, "this key is missing"
     message = str(fault["msg"]).removeprefix("Value error, ")
@@ -64,15 +68,26 @@ def nearest(word: str, valid: Iterable[str]) -> str:
 def _valid_keys(model: Any, location: Location, values: Any) -> list[str]:
     """Names of the fields of the section at `location`, following types as the file's own tags choose them."""
     for step in location:
-        node = values.get(step) if isinstance(values, dict) else values
-        if isinstance(model, type) and issubclass(model, BaseModel):
-            field = model.model_fields.get(str(step))
-            model = field.annotation if field else None
-        else:
-            arguments = typing.get_args(model)
-            model = arguments[-1] if arguments else None
-        model, values = _member(model, node), node
-    return [name for name in model.model_fields if name != "source"] if model is not None else []
+        model = _inner(model, step)
+        if isinstance(values, dict):
+            values = values.get(step)
+        elif isinstance(values, list) and isinstance(step, int) and step < len(values):
+            values = values[step]
+        model = _member(model, values)
+    return [name for name in getattr(model, "model_fields", {}) if name != "source"]
+
+
+def _inner(model: Any, step: str | int) -> Any:
+    """The type of what stands at one step below a section, a mapping or a list."""
+    if isinstance(model, type) and issubclass(model, BaseModel):
+        fields = model.model_fields
+        if issubclass(model, RootModel):
+            return _inner(fields["root"].annotation, step)
+        return fields[str(step)].annotation if str(step) in fields else None
+    arguments = typing.get_args(model)
+    if not arguments:
+        return None
+    return arguments[-1] if typing.get_origin(model) is dict else arguments[0]
 
 
 def _member(annotation: Any, node: Any) -> Any:

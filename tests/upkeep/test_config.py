@@ -100,6 +100,21 @@ def test_unknown_keys_name_line_and_nearest_key_at_every_depth(write: Callable[[
     ]
 
 
+def test_faults_inside_mappings_and_lists_name_their_place_too(write: Callable[[str], Path]) -> None:
+    found = faults(
+        WATCH + "    scan:\n"
+        "      kotlin: {calls: [track], evnt: 0}\n"
+        "      kotln: {calls: [track]}\n"
+        "      java: {calls: [{method: raise, recevers: [a]}]}\n",
+        write,
+    )
+    assert found == [
+        (6, "watches.app.scan.kotlin.evnt", "unknown key; did you mean event?"),
+        (7, "watches.app.scan.kotln", "unknown key; did you mean kotlin?"),
+        (8, "watches.app.scan.java.calls.0.recevers", "unknown key; did you mean receivers?"),
+    ]
+
+
 def test_an_unknown_engine_and_a_missing_key_are_named(write: Callable[[str], Path]) -> None:
     found = faults("agents:\n  a: {engine: codx}\nwatches:\n  app:\n    upstream: {url: u}\n", write)
     assert found == [
