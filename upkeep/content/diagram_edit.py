@@ -304,7 +304,7 @@ def _node_splices(
 
 
 def _anchor(chart: Flowchart, neighbour: Node | None) -> int:
-    """Return an offset in the line below which a node goes: that which labels the neighbour, else the last of the nodes.
+    """Return an offset in the line below which a node goes: that which labels the neighbour, else the last node's.
 
     `linkStyle` counts links from the top, so a new link goes below all others where a block uses it.
     """

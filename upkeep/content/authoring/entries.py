@@ -112,8 +112,8 @@ def _value(
         return component_of(call)
     if key in ("firingLocation", "location"):
         usual = [str(event.data[key]) for event in style if key in event.data]
-        places = sum(_PLACE.fullmatch(value) is not None for value in usual)
-        return f"{call.path}:{call.line}" if places * 2 > len(usual) else place_of(call)
+        with_line = [value for value in usual if _PLACE.fullmatch(value)]
+        return f"{call.path}:{call.line}" if len(with_line) * 2 > len(usual) else place_of(call)
     if key in _STAGES:
         return stage
     if key == "source":

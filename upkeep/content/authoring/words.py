@@ -31,10 +31,12 @@ def title(text: str) -> str:
 
 
 def phrase(name: str) -> str:
-    """Return an event's name as the beginning of a sentence: `cart_item_added` is "Cart item added"."""
+    """Return an event's name as the beginning of a sentence: `cart_item_added` is "Cart item added". A first word with
+    capitals of its own stays as it is."""
     parts = words(name) if re.search(r"\s", name) is None else name.split()
     text = " ".join(part if part.isupper() or " " in name else part.lower() for part in parts) or name
-    return text[:1].upper() + text[1:]
+    first = text.split()[0] if text.split() else ""
+    return text[:1].upper() + text[1:] if first.islower() else text
 
 
 def folded(name: str) -> str:
