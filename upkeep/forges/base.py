@@ -48,7 +48,9 @@ class Forge(Protocol):
 
     name: str
     kind: str
-    calls: int
+
+    @property
+    def calls(self) -> int: ...
 
     def pull_requests(
         self,

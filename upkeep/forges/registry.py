@@ -1,0 +1,46 @@
+"""From a forge's name in the configuration to the forge.
+
+What belongs here: which settings make which forge. What does not: the forges. The modules are imported where they are
+needed: the one needs SQLAlchemy, the other does not.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from upkeep.config import GitHubForgeSettings, LocalForgeSettings, Settings
+from upkeep.database.server import Database
+from upkeep.errors import ConfigError
+from upkeep.faults import nearest
+from upkeep.forges.base import Forge
+
+if TYPE_CHECKING:
+    from upkeep.forges.local import LocalForge
+
+
+def open_forge(name: str, settings: Settings, database: Database) -> Forge:
+    """The forge of that name. Nothing is asked of it yet. Raises ConfigError for a name that is not configured, or a
+    kind that this version does not have."""
+    if name not in settings.forges:
+        raise ConfigError(f"there is no forge {name!r}" + nearest(name, settings.forges), code="config.unknown_forge")
+    chosen = settings.forges[name]
+    if isinstance(chosen, LocalForgeSettings):
+        return open_local(name, settings, database)
+    if isinstance(chosen, GitHubForgeSettings):
+        from upkeep.forges.github import GitHubForge
+
+        return GitHubForge(name, host=chosen.host, token=chosen.token)
+    raise ConfigError(
+        f"forge {name!r} is of the kind {chosen.kind}, for which this version opens no pull requests yet",
+        code="config.forge_kind",
+        remedy="Use a forge of the kind github or local.",
+    )
+
+
+def open_local(name: str, settings: Settings, database: Database) -> LocalForge:
+    """A local forge: repositories under `<home>/forges/<name>`, and those that watches name by a path."""
+    from upkeep.forges.local import LocalForge, local_path
+
+    targets = [watch.target for watch in settings.watches.values() if watch.target.forge == name]
+    places = {target.repo: path for target in targets if (path := local_path(target.url)) is not None}
+    return LocalForge(name, database, settings.home / "forges" / name, places)
