@@ -1,7 +1,7 @@
 """The content system as assets: from an upstream's head to the pull request on its dashboard.
 
-What belongs here: which asset calls which one procedure of `upkeep/content/service.py`, and what a reader of the lineage
-sees of its record. What does not: any rule of the update itself. Every watch is a partition.
+What belongs here: which asset calls which one procedure of `upkeep/content/service.py`, and what a reader of the
+lineage sees of its record. What does not: any rule of the update itself. Every watch is a partition.
 
 https://docs.dagster.io/guides/build/assets
 """
@@ -36,6 +36,7 @@ from upkeep.content import service
 from upkeep.content.desk import Desk
 from upkeep.content.records import ChangeSet, GeneratedContent, PublishedUpdate, UpstreamHead
 from upkeep.content.report import ValidationReport
+from upkeep.database.events import Outcome
 
 GROUP = "content"
 OWNERS = ["team:upkeep"]
@@ -52,15 +53,13 @@ CHECK_VALID = "content_is_valid"
 CHECK_GUARDRAILS = "guardrails"
 
 
-def upstream_head(
-    context: AssetExecutionContext, content_desk: ResourceParam[Desk]
-) -> MaterializeResult[UpstreamHead]:
+def upstream_head(context: AssetExecutionContext, content_desk: ResourceParam[Desk]) -> MaterializeResult[UpstreamHead]:
     """The newest commit of the app that this watch follows, as this run found it. Everything below describes exactly
     this commit."""
-    with step(context, content_desk.run, "observe"):
+    with step(context, f"looking at the upstream of {content_desk.name}"):
         head = service.observe(content_desk)
     return MaterializeResult(
-        value=head, metadata=metadata.of_head(head, content_desk.watch.upstream.web), data_version=DataVersion(head.sha)
+        value=head, metadata=metadata.of_head(head, content_desk.web.upstream), data_version=DataVersion(head.sha)
     )
 
 
@@ -69,13 +68,13 @@ def change_set(
 ) -> MaterializeResult[ChangeSet]:
     """What the dashboard does not know of the app yet: the range of commits between the one that its documentation
     describes and the head, and whether that calls for an update. `decision` and `reason` say why nothing follows."""
-    with step(context, content_desk.run, "plan"):
+    with step(context, f"planning for {metadata.short(upstream_head.sha)}"):
         change = service.plan(content_desk, upstream_head)
         if change.decision != "update":
             service.settle(content_desk, change)
     return MaterializeResult(
         value=change,
-        metadata=metadata.of_change_set(change, content_desk.watch.upstream.web),
+        metadata=metadata.of_change_set(change, content_desk.web.upstream),
         data_version=DataVersion(f"{change.base or ''}..{change.head}"),
     )
 
@@ -86,17 +85,9 @@ def analytics_content(
     """The analytics documentation (flows, events, diagrams) for the head, written by the watch's agent as a minimal
     change to what the dashboard holds. Skipped, with an observation that says why, where the range calls for none."""
     if change_set.decision != "update":
-        context.log.info(f"nothing to write: {change_set.reason}")
-        context.log_event(
-            AssetObservation(
-                ANALYTICS_CONTENT,
-                description=change_set.reason,
-                partition=context.partition_key,
-                metadata={"decision": change_set.decision, "reason": change_set.reason},
-            )
-        )
+        _say_why_not(context, ANALYTICS_CONTENT, change_set.decision, change_set.reason)
         return
-    with step(context, content_desk.run, "write"):
+    with step(context, f"{content_desk.agent.name} is writing"):
         content = service.write(content_desk, change_set)
     yield MaterializeResult(
         value=content, metadata=metadata.of_content(content), data_version=DataVersion(content.tree or content.head)
@@ -110,22 +101,19 @@ def guardrails(
     reader. A refused change is never published."""
     report = analytics_content.guardrails
     if not report.passed:
-        content_desk.run.finish("guardrail_refused", report.findings[0].code)
+        content_desk.run.finish(Outcome.GUARDRAIL_REFUSED, report.errors[0].rule, errors=len(report.errors))
     return AssetCheckResult(
         passed=report.passed,
-        description="inside all limits" if report.passed else report.findings[0].message,
-        metadata={"findings": len(report.findings)},
+        description="inside all limits" if report.passed else report.errors[0].message,
+        metadata=metadata.of_review(report),
     )
 
 
-def validation_report(
-    context: AssetExecutionContext, content_desk: ResourceParam[Desk], analytics_content: GeneratedContent
-) -> MaterializeResult[ValidationReport]:
+def validation_report(analytics_content: GeneratedContent) -> MaterializeResult[ValidationReport]:
     """What the deterministic validator found in the written content, warnings included. Errors block the pull
     request."""
-    with step(context, content_desk.run, "validate"):
-        written = analytics_content.report
-        report = written.model_copy(update={"findings": (*written.findings, *analytics_content.evidence_findings)})
+    written = analytics_content.report
+    report = written.model_copy(update={"findings": (*written.findings, *analytics_content.evidence_findings)})
     return MaterializeResult(
         value=report, metadata=metadata.of_report(report), data_version=DataVersion(analytics_content.head)
     )
@@ -138,7 +126,7 @@ def content_is_valid(
     published."""
     errors = validation_report.errors
     if errors:
-        content_desk.run.finish("validation_failed", errors[0].code, errors=len(errors))
+        content_desk.run.finish(Outcome.VALIDATION_FAILED, errors[0].code, errors=len(errors))
     return AssetCheckResult(
         passed=not errors,
         description=f"{len(errors)} errors, {len(validation_report.warnings)} warnings",
@@ -155,15 +143,31 @@ def pull_request(
     content_desk: ResourceParam[Desk],
     change_set: ChangeSet,
     analytics_content: GeneratedContent,
-) -> MaterializeResult[PublishedUpdate]:
+) -> Iterator[MaterializeResult[PublishedUpdate]]:
     """The pull request that proposes the new documentation to the dashboard's owners. Its body says what changed, what
-    was checked and what it cost. Nothing is ever pushed to the base branch."""
-    with step(context, content_desk.run, "publish"):
+    was checked and what it cost. Nothing is ever pushed to the base branch. Skipped where the author found nothing to
+    change."""
+    if analytics_content.outcome == "no_change":
+        with step(context, "nothing to publish"):
+            service.settle(content_desk, change_set, analytics_content)
+        _say_why_not(context, PULL_REQUEST, "no_change", analytics_content.reason)
+        return
+    with step(context, "a dry run: publishing nothing" if content_desk.dry_run else "publishing"):
         published = service.publish(content_desk, change_set, analytics_content)
-    return MaterializeResult(
+    yield MaterializeResult(
         value=published,
         metadata=metadata.of_published(published),
         data_version=DataVersion(published.commit or published.head),
+    )
+
+
+def _say_why_not(context: AssetExecutionContext, key: AssetKey, decision: str, reason: str) -> None:
+    """An asset that makes nothing says so on its own page."""
+    context.log.info(f"{decision}: {reason}")
+    context.log_event(
+        AssetObservation(
+            key, description=reason, partition=context.partition_key, metadata={"decision": decision, "reason": reason}
+        )
     )
 
 
@@ -217,6 +221,7 @@ def _steps(watches: StaticPartitionsDefinition) -> list[AssetsDefinition]:
             ins={"change_set": AssetIn(CHANGE_SET), "analytics_content": AssetIn(ANALYTICS_CONTENT)},
             deps=[VALIDATION_REPORT],
             kinds={"git"},
+            output_required=False,
             **common,
         )(pull_request),
     ]

@@ -12,6 +12,7 @@ from dagster import MetadataValue, TableColumn, TableMetadataValue, TableRecord,
 from upkeep.content.records import ChangeSet, GeneratedContent, PublishedUpdate, UpstreamHead
 from upkeep.content.report import Finding, ValidationReport
 from upkeep.forges.base import PullRequest
+from upkeep.guardrails.report import GuardrailReport
 
 Metadata = Mapping[str, Any]
 
@@ -37,7 +38,7 @@ def of_change_set(change: ChangeSet, web: str | None) -> Metadata:
         "reason": change.reason,
         "kind": change.kind,
         "range": f"{short(change.base) if change.base else 'beginning'}..{short(change.head)}",
-        **({"compare": MetadataValue.url(f"{web}/compare/{change.base}...{change.head}")} if web and change.base else {}),
+        **_compare(change, web),
         "commits": change.commit_count,
         "behind_by": change.commit_count,
         "files_changed": change.files_changed,
@@ -103,6 +104,22 @@ def of_report(report: ValidationReport) -> Metadata:
     }
 
 
+def of_review(report: GuardrailReport) -> Metadata:
+    return {
+        "errors": len(report.errors),
+        "changed_lines": report.changed_lines,
+        "changed_files": report.changed_files,
+        "checks": table(
+            ("check", "errors", "warnings", "note"),
+            ((check.name, check.errors, check.warnings, check.note) for check in report.checks),
+        ),
+        "findings": table(
+            ("severity", "rule", "place", "message"),
+            ((each.severity, each.rule, each.where, each.message) for each in report.findings),
+        ),
+    }
+
+
 def of_published(published: PublishedUpdate) -> Metadata:
     opened = published.pull_request
     return {
@@ -124,12 +141,17 @@ def findings(found: Sequence[Finding]) -> TableMetadataValue:
             (
                 f"{finding.severity} (existing)" if finding.existing else finding.severity,
                 finding.code,
-                finding.file + (f":{finding.line}" if finding.line else "") + (f" {finding.pointer}" * bool(finding.pointer)),
+                place(finding),
                 finding.message,
             )
             for finding in found
         ),
     )
+
+
+def place(finding: Finding) -> str:
+    line = f":{finding.line}" if finding.line else ""
+    return " ".join(filter(None, (f"{finding.file}{line}", finding.pointer)))
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str | int | float]]) -> TableMetadataValue:
@@ -147,6 +169,12 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str | int | float]]) -
         records.append(TableRecord(rest))
     schema = TableSchema([TableColumn(name, "int" if name in numeric else "string") for name in columns])
     return MetadataValue.table(records=records, schema=schema)
+
+
+def _compare(change: ChangeSet, web: str | None) -> Metadata:
+    if web is None or change.base is None:
+        return {}
+    return {"compare": MetadataValue.url(f"{web}/compare/{change.base}...{change.head}")}
 
 
 def pull_request(opened: PullRequest) -> MetadataValue[Any]:

@@ -1,7 +1,7 @@
 """How assets are cut into partitions: one key a watch.
 
-What belongs here: partition definitions made from settings. What does not: assets. Watches are static partitions, because
-a run of a name that nobody configured must be refused before it starts.
+What belongs here: partition definitions made from settings. What does not: assets. Watches are static partitions,
+because a run of a name that nobody configured must be refused before it starts.
 """
 
 from dagster import StaticPartitionsDefinition

@@ -7,7 +7,7 @@ patched. What does not: any definition (assets/, sensors/, `jobs.py`, `schedules
 from collections.abc import Mapping
 from typing import Any
 
-from dagster import Definitions, in_process_executor
+from dagster import Definitions, LoggerDefinition, in_process_executor
 
 from assets.content import content_assets
 from assets.partitions import watch_partitions
@@ -20,17 +20,23 @@ from sensors.failures import failure_sensors
 from upkeep.config import Settings
 
 
-def build_defs(*, settings: Settings, resources: Mapping[str, Any] | None = None) -> Definitions:
+def build_defs(
+    *,
+    settings: Settings,
+    resources: Mapping[str, Any] | None = None,
+    loggers: Mapping[str, LoggerDefinition] | None = None,
+) -> Definitions:
     """The definitions of one configuration. `resources` replace those of the same name: `content_desk` (the desk of a
-    run), `io_manager` (where records go), `settings`. Works without any watch."""
+    run), `io_manager` (where records go), `settings`. `loggers` None: Dagster's own. Works without any watch."""
     return Definitions(
         assets=content_assets(watch_partitions(settings)),
         jobs=default_jobs(settings),
         schedules=default_schedules,
         sensors=[content_sensor(settings), *failure_sensors(settings)],
         resources={**default_resources(settings), **(resources or {})},
-        # A run is one worker that takes its steps one after another; the multiprocess executor starts an interpreter for
-        # each and takes ten times as long.
+        loggers=loggers,
+        # A run is one worker that takes its steps one after another; the multiprocess executor starts an interpreter
+        # for each and takes ten times as long.
         executor=in_process_executor,
     )
 

@@ -1,7 +1,7 @@
 """What of Dagster's own records is deleted, and when.
 
-What belongs here: the rule and the deletion. What does not: the `events` of `upkeep`, which are kept for ever, and ticks,
-whose retention is Dagster's own setting in `dagster.yaml`.
+What belongs here: the rule and the deletion. What does not: the `events` of `upkeep`, which are kept for ever, and
+ticks, whose retention is Dagster's own setting in `dagster.yaml`.
 
 Dagster never prunes its event log: a run writes about a hundred rows, of which people look at materializations, checks
 and the run's own start and end. Those stay, so that plots over time do; the rest goes after `CHATTER_DAYS`.

@@ -1,6 +1,6 @@
 """What runs by the clock.
 
-What belongs here: schedules. What does not: jobs (`jobs.py`), and anything that waits for the outside world (`sensors/`).
+What belongs here: schedules. What does not: jobs (`jobs.py`), and what waits for the outside world (`sensors/`).
 """
 
 from dagster import DefaultScheduleStatus, ScheduleDefinition

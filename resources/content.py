@@ -22,6 +22,11 @@ SENSOR_TAG = "dagster/sensor_name"
 TRIGGER_TAG = "upkeep/trigger"
 SYSTEM = "content"
 
+def subject_of(watch: str) -> str:
+    """What locks, events and run tags call a watch: a fork may have the same name."""
+    return f"watch:{watch}"
+
+
 OpenDesk = Callable[..., AbstractContextManager[Desk]]
 """`(settings, name, *, run_id, trigger, dry_run, retry, force, before)`; the desk is closed when the context ends."""
 
@@ -43,7 +48,13 @@ def open_content_desk(
     with (
         connect(settings.home, settings.database_url) as database,
         open_run(
-            database, system=SYSTEM, subject=name, run_id=run_id, trigger=trigger, force=force, recorded=not dry_run
+            database,
+            system=SYSTEM,
+            subject=subject_of(name),
+            run_id=run_id,
+            trigger=trigger,
+            force=force,
+            recorded=not dry_run,
         ) as run,
     ):
         yield open_desk(settings, name, database=database, run=run, dry_run=dry_run, retry=retry, before=before)

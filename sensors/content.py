@@ -1,10 +1,10 @@
 """Sees that an upstream has moved and asks for an update: one sensor for all watches.
 
-What belongs here: comparing what is wanted with what is recorded, and saying what was looked at. What does not: changing
-anything. A tick has no side effect; rows are claimed inside the run.
+What belongs here: comparing what is wanted with what is recorded, and saying what was looked at. What does not:
+changing anything. A tick has no side effect; rows are claimed inside the run.
 
-Level-triggered: every look asks whether the head that is there now has been dealt with, so a missed tick, a lost run or a
-restart costs one poll interval and nothing else. `plan_requests` holds the decisions and is pure.
+Level-triggered: every look asks whether the head that is there now has been dealt with, so a missed tick, a lost run
+or a restart costs one poll interval and nothing else. `plan_requests` holds the decisions and is pure.
 
 https://docs.dagster.io/guides/automate/sensors
 """
@@ -30,10 +30,12 @@ from dagster import (
     sensor,
 )
 
+from resources.content import subject_of
 from upkeep.config import Settings
-from upkeep.content.service import HeadResult, Wanted, poll_heads, wanted
+from upkeep.content.watching import Wanted, poll_heads, wanted
 from upkeep.database.server import connect
-from upkeep.database.state import WatchState, read_watch
+from upkeep.database.state import read_watch
+from upkeep.heads import HeadResult
 
 JOB: Final = "content_update"
 SUBJECT_TAG: Final = "upkeep/subject"
@@ -60,8 +62,8 @@ Decide = Callable[[str, str], Wanted]
 """`(watch, sha)`: whether that head needs a run, which attempt it would be, and why or why not."""
 
 Ended = Callable[[str, str, int], Sequence[float]]
-"""`(watch, sha, attempt)`: when runs of exactly this attempt ended that the state knows nothing of (seconds since 1970).
-They died, or were refused the lock, before they could record that they had begun."""
+"""`(watch, sha, attempt)`: when runs of exactly this attempt ended that the state knows nothing of (seconds since
+1970). They died, or were refused the lock, before they could record that they had begun."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Cursor:
 
 @dataclass(frozen=True)
 class Request:
-    """One run to ask for. `key` is deduplicated by Dagster for ever, failed runs included: the attempt is part of it."""
+    """One run to ask for. Dagster deduplicates `key` for ever, failed runs included: the attempt is part of it."""
 
     watch: str
     sha: str
@@ -111,8 +113,8 @@ class Plan:
 def due_watches(settings: Settings, cursor: Cursor, now: float) -> list[str]:
     """Watches whose poll interval has come round since the last look, those that it did not get to first.
 
-    Each watch has slots of `poll_minutes` with an offset of its own, so that a thousand watches spread over the interval
-    and the cursor needs no entry for each.
+    Each watch has slots of `poll_minutes` with an offset of its own, so that a thousand watches spread over the
+    interval and the cursor needs no entry for each.
     """
     late = [name for name in cursor.late if name in settings.watches]
     came_round = [
@@ -160,11 +162,11 @@ def _plan_one(
 ) -> Request | str:
     if head.sha is None:
         return f"could not be read: {head.error}"
-    if name in in_flight:
+    if subject_of(name) in in_flight:
         return "a run is in flight"
     decision = decide(name, head.sha)
     if not decision.run:
-        return f"{head.sha[:12]}, {decision.reason}"
+        return decision.reason
     lost = ended(name, head.sha, decision.attempt)
     key = f"{name}@{head.sha}#{decision.attempt}"
     if not lost:
@@ -200,12 +202,12 @@ def content_sensor(
         description="Looks at the head of every watched upstream and asks for one update where it has moved.",
     )
     def content_heads(context: SensorEvaluationContext) -> SensorResult:
-        entered, now = time.monotonic(), time.time()
+        now = time.time()
         cursor = Cursor.parse(context.cursor)
         due = due_watches(settings, cursor, now)
         plan = Plan((), (), ())
         if due:
-            heads = poll(_only(settings, due), deadline=entered + DEADLINE_SECONDS)
+            heads = poll(_only(settings, due), deadline=DEADLINE_SECONDS)
             plan = _plan(context.instance, settings, due, heads, now)
         said = explain_plan(plan, settings, due)
         if plan.requests and plan.notes:
@@ -223,7 +225,7 @@ def run_request(request: Request) -> RunRequest:
     return RunRequest(
         run_key=request.key,
         partition_key=request.watch,
-        tags={SUBJECT_TAG: request.watch, ATTEMPT_TAG: attempt_tag(request.sha, request.attempt)},
+        tags={SUBJECT_TAG: subject_of(request.watch), ATTEMPT_TAG: attempt_tag(request.sha, request.attempt)},
     )
 
 
@@ -250,8 +252,8 @@ def _plan(
 
         def decide(name: str, sha: str) -> Wanted:
             with database.session() as session:
-                state: WatchState = read_watch(session, name)
-            return wanted(settings, name, sha, state, moment)
+                known = read_watch(session, name)
+            return wanted(settings, name, sha, known, moment)
 
         return plan_requests(
             due,
@@ -270,10 +272,8 @@ def subjects_in_flight(instance: DagsterInstance) -> frozenset[str]:
 
 def ended_at(instance: DagsterInstance, name: str, sha: str, attempt: int) -> list[float]:
     """When runs of this attempt ended, whatever became of them."""
-    tags = {SUBJECT_TAG: name, ATTEMPT_TAG: attempt_tag(sha, attempt)}
+    tags = {SUBJECT_TAG: subject_of(name), ATTEMPT_TAG: attempt_tag(sha, attempt)}
     records = instance.get_run_records(filters=RunsFilter(job_name=JOB, tags=tags), limit=50)
     return [
-        record.end_time or record.update_timestamp.timestamp()
-        for record in records
-        if record.dagster_run.is_finished
+        record.end_time or record.update_timestamp.timestamp() for record in records if record.dagster_run.is_finished
     ]
