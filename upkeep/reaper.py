@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 OWNER_VARIABLE = "UPKEEP_PROCESS_OWNER"
-GRACE_SECONDS = 10.0
+GRACE_SECONDS = 5.0
 _PROC = Path("/proc")
 
 
