@@ -3,10 +3,11 @@
 What belongs here: the closed lists of event types, outcomes, triggers and reasons, writing a row, reading rows back,
 and closing runs that were killed. What does not: what a system does when something happens.
 
-A summary holds references and numbers: shas, URLs, counts, seconds, reason codes. Never a payload, never a secret.
+A subject is the name of a watch, fork or repository, as in the configuration. A summary holds references and numbers:
+shas, URLs, counts, seconds, reason codes. Never a payload, never a secret.
 
     run.started      trigger, head?, base?
-    run.skipped      reason                                the run decided that there is nothing to do
+    run.skipped      reason, outcome?                      the run decided that there is nothing to do
     run.ended        outcome, reason?, base?, head?, counts?, pr_url?
     step.ended       step, seconds
     agent.ended      the fields of upkeep.agents.base.Usage
@@ -34,7 +35,7 @@ from upkeep.errors import DatabaseError
 SUMMARY_BYTES = 32 * 1024
 
 System = Literal["content", "forks", "fixes", "sync", "tasks"]
-Trigger = Literal["sensor", "schedule", "cli", "demo"]
+Trigger = Literal["sensor", "schedule", "cli", "demo", "ui"]
 
 
 class EventType(StrEnum):

@@ -94,22 +94,26 @@ class Database:
         event.listen(engine, "do_connect", self._connected)
         return engine
 
+    def ensure(self) -> None:
+        """Bring the embedded server back if it is gone; nothing for any other."""
+        if self._embedded is not None and not self._embedded.runs():
+            self._embedded.join()
+
     def _connected(self, dialect: sa.Dialect, record: object, arguments: list[Any], options: dict[str, Any]) -> Any:
         try:
             return dialect.connect(*arguments, **options)
         except Exception as error:
             # The supervisor was killed, and the server with it. Whoever notices first starts both again.
-            if self._embedded is None or self._embedded.runs() or not isinstance(error, dialect.loaded_dbapi.Error):
+            if not isinstance(error, dialect.loaded_dbapi.Error):
                 raise
-            self._embedded.join()
+            self.ensure()
             return dialect.connect(*arguments, **options)
 
     def connection(self, application: str) -> psycopg.Connection[tuple[Any, ...]]:
         """A connection of one's own, in autocommit, that never reconnects by itself: for what lives and dies with the
         connection (locks). Raises DatabaseUnavailable."""
         conninfo: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_SECONDS, **KEEPALIVE}
-        if self._embedded is not None and not self._embedded.runs():
-            self._embedded.join()
+        self.ensure()
         try:
             return psycopg.connect(self.url, autocommit=True, application_name=application[:63], **conninfo)
         except psycopg.OperationalError as error:

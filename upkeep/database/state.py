@@ -109,7 +109,7 @@ def write_watch(
     events.record(
         session,
         system="content",
-        subject=f"watch:{state.watch}",
+        subject=state.watch,
         type=event,
         run_id=run_id,
         changes=changes,

@@ -17,7 +17,7 @@ from upkeep.metrics import runs
 
 def tell(database: Database, run_id: str | None, type: EventType, **summary: Any) -> None:
     with database.session() as session:
-        events.record(session, system="content", subject="watch:a", type=type, run_id=run_id, **summary)
+        events.record(session, system="content", subject="a", type=type, run_id=run_id, **summary)
 
 
 def row(database: Database, run_id: str) -> runs.Run:
@@ -40,7 +40,7 @@ def test_a_whole_run_is_one_row(database: Database) -> None:
     tell(database, "r", EventType.PR_CREATED, url="https://forge/1")
     tell(database, "r", EventType.RUN_ENDED, outcome=Outcome.DONE, base="a" * 40, head="b" * 40, counts={"added": 2})
     found = row(database, "r")
-    assert (found.system, found.subject, found.trigger) == ("content", "watch:a", "sensor")
+    assert (found.system, found.subject, found.trigger) == ("content", "a", "sensor")
     assert (found.outcome, found.reason) == (Outcome.DONE, None)
     assert found.seconds == {"fetch": 0.5, "agent": 3.0}
     assert (found.engine, found.model, found.basis, found.complete) == ("codex", "m", "none", True)
@@ -79,6 +79,11 @@ def test_a_skip_is_a_row_with_its_reason(database: Database) -> None:
     assert (row(database, "r").outcome, row(database, "r").reason) == (Outcome.SKIPPED, "not_relevant")
 
 
+def test_nothing_new_is_not_a_skip(database: Database) -> None:
+    tell(database, "r", EventType.RUN_SKIPPED, outcome=Outcome.NOTHING_NEW, reason=Reason.EMPTY_RANGE)
+    assert (row(database, "r").outcome, row(database, "r").reason) == (Outcome.NOTHING_NEW, "empty_range")
+
+
 def test_events_of_no_run_make_no_row(database: Database) -> None:
     tell(database, None, EventType.STATE_REBUILT)
     tell(database, "loose", EventType.STATE_WRITTEN)
@@ -91,10 +96,10 @@ def test_runs_are_listed_newest_first_and_by_subject(database: Database) -> None
     for run in ("first", "second"):
         tell(database, run, EventType.RUN_STARTED, trigger="cli")
     with database.session() as session:
-        assert [run.run_id for run in runs.newest(session, system="content", subject="watch:a")] == ["second", "first"]
+        assert [run.run_id for run in runs.newest(session, system="content", subject="a")] == ["second", "first"]
         assert [run.run_id for run in runs.newest(session, limit=1)] == ["second"]
         assert runs.newest(session, system="forks") == []
-        assert runs.newest(session, subject="watch:b") == []
+        assert runs.newest(session, subject="b") == []
 
 
 def test_money_spent_counts_the_best_known_cost_of_each_run(database: Database) -> None:
@@ -107,7 +112,7 @@ def test_money_spent_counts_the_best_known_cost_of_each_run(database: Database) 
     yesterday = datetime.now(UTC) - timedelta(days=1)
     with database.session() as session:
         assert runs.spent_since(session, yesterday) == 0.75
-        assert runs.spent_since(session, yesterday, system="content", subject="watch:a", engine="codex") == 0.75
+        assert runs.spent_since(session, yesterday, system="content", subject="a", engine="codex") == 0.75
         assert runs.spent_since(session, yesterday, engine="claude") == 0
         assert runs.spent_since(session, datetime.now(UTC) + timedelta(minutes=1)) == 0
 

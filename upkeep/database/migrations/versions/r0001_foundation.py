@@ -132,7 +132,7 @@ SELECT
     started.summary ->> 'trigger' AS trigger,
     coalesce(started.at, begun.first_at) AS started_at,
     ended.at AS ended_at,
-    CASE ended.type WHEN 'run.skipped' THEN 'skipped' ELSE ended.summary ->> 'outcome' END AS outcome,
+    coalesce(ended.summary ->> 'outcome', CASE ended.type WHEN 'run.skipped' THEN 'skipped' END) AS outcome,
     ended.summary ->> 'reason' AS reason,
     coalesce(steps.seconds, '{}'::jsonb) AS seconds,
     extract(epoch FROM ended.at - coalesce(started.at, begun.first_at))::double precision AS seconds_total,
