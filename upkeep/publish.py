@@ -223,7 +223,8 @@ def publish(
 
     `repository` holds `tree` and `parents`. `listed` are the pull requests as the caller listed them for this update
     (all states; at least those of the branch and of `supersedes`): without it they are listed here, which is one call
-    more. `before` is called ahead of every step and stops the publish by raising.
+    more. Pass only what was listed moments ago, by this very run: a run that is repeated from here must list anew.
+    `before` is called ahead of every step and stops the publish by raising.
 
     Raises PushRefused (lease, permission, or a person's commits on the branch), LockLost, ForgeError
     `forge.not_as_sent` where what is read back is not ours, and whatever forge, git and `before` raise.
@@ -233,6 +234,9 @@ def publish(
     known = forge.pull_requests(proposal.repo) if listed is None else listed
     remote = _Remote(repository, forge, proposal)
     decided = plan(proposal.branch, known, remote.look)
+    if listed is not None and decided.expect is not None:
+        # An earlier attempt came as far as the push: what has become of it since the caller listed?
+        decided = plan(proposal.branch, forge.pull_requests(proposal.repo), remote.look)
     if decided.action in ("declined", "merged"):
         return Publication(decided.action, decided.pull_request, calls=forge.calls - first_call)
     if decided.pull_request is None and remote.has_nothing_new():

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -125,8 +126,8 @@ class Hosted:
         return commit
 
 
-@pytest.fixture
-def github() -> Iterator[GitHub]:
+@contextmanager
+def running_github() -> Iterator[GitHub]:
     """A GitHub of one's own. The folder is short because a socket's path may have 107 bytes."""
     folder = Path(tempfile.mkdtemp(prefix="github-"))
     try:
@@ -138,3 +139,9 @@ def github() -> Iterator[GitHub]:
             stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def github() -> Iterator[GitHub]:
+    with running_github() as hub:
+        yield hub

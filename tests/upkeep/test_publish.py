@@ -293,6 +293,14 @@ def test_a_run_that_died_after_the_push_is_completed_with_what_the_next_one_wrot
     assert desk.hosted.bare.read(PREFIX + NEW, "content/docs.txt") == b"second try\n"
 
 
+def test_a_repeated_attempt_with_an_old_list_finds_what_a_person_did_to_the_first(desk: Desk) -> None:
+    before = desk.listed()
+    first = desk.publish(desk.proposal(NEW), listed=before).pull_request
+    desk.hosted.closes(first.number)  # type: ignore[union-attr]
+    assert desk.publish(desk.proposal(NEW), listed=before).outcome == "declined"
+    assert len(desk.hosted.pulls) == 1
+
+
 @pytest.mark.parametrize(("checks", "left"), [(0, {}), (1, {}), (2, {NEW: "open"})])
 def test_a_lost_lock_stops_before_the_next_change(desk: Desk, checks: int, left: dict[str, str]) -> None:
     old = desk.publish(desk.proposal(OLD)).pull_request

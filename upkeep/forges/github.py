@@ -90,9 +90,9 @@ class GitHubForge:
         def sent_before() -> PullRequest | None:
             """The open one for the branch; or one that a person closed at once, told by its text."""
             known = self._of_branch(repo, head)
-            return next((one for one in known if one.state == "open" or (one.title, one.body) == (title, body)), None)
+            return next((one for one in known if one.state == "open" or _same_text(one, title, body)), None)
 
-        payload = {"head": head, "base": base, "title": title, "body": body, "maintainer_can_modify": True}
+        payload = {"head": head, "base": base, "title": title, "body": body}
         try:
             answer = self._api.write("POST", f"{_path(repo)}/pulls", payload, sent_before)
         except ForgeError as error:
@@ -179,6 +179,10 @@ def _is_own(repo: str, row: Mapping[str, Any], prefix: str) -> bool:
     """A pull request from a fork may carry our branch's name; a fork that was deleted is null. Neither is ours."""
     home = str((row["head"].get("repo") or {}).get("full_name", ""))
     return home.lower() == repo.lower() and str(row["head"]["ref"]).startswith(prefix)
+
+
+def _same_text(one: PullRequest, title: str, body: str) -> bool:
+    return (one.title.strip(), one.body.split()) == (title.strip(), body.split())
 
 
 def _moment(text: str) -> datetime:
