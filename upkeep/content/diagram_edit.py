@@ -55,13 +55,16 @@ class Edited:
 
 def rename_events(text: str, names: Mapping[str, str]) -> Edited:
     """Give event nodes their new names (old to new), all at once. Further lines of a label stay; exact mentions in
-    prose (in backticks, or as an item of a list) and in a block that does not parse (in quotes) follow."""
+    prose (in backticks, or as an item of a list) follow. A block that does not parse is left alone."""
     page = _Page(text)
     for block in page.blocks:
         block.change(partial(_rename_in_block, names=names))
-        block.rename_unparsed(names)
     stale = {new: old for old, new in names.items() if old not in names.values()}
-    left = {new: "its node could not be renamed" for new, old in stale.items() if page.draws(old)}
+    left = {
+        new: "a diagram that does not parse, or cannot be edited safely, still shows its former name"
+        for new, old in stale.items()
+        if page.draws(old)
+    }
     return Edited(_rename_in_prose(page, names), left)
 
 
@@ -76,7 +79,7 @@ def remove_events(text: str, names: Iterable[str]) -> Edited:
                 if linked or not block.change(partial(without_node, id=node.id)):
                     block.change(partial(demote, id=node.id))
         if page.draws(name):
-            left[name] = "a diagram still shows it as an event"
+            left[name] = "a diagram that does not parse, or cannot be edited safely, still shows it"
     return Edited(page.text(), left)
 
 
@@ -170,12 +173,6 @@ class _Block:
 
     def events(self) -> list[Node]:
         return list(self.chart.of_class(EVENT_CLASS)) if self.chart is not None else []
-
-    def rename_unparsed(self, names: Mapping[str, str]) -> None:
-        if self.origin.syntax_error is not None and self.origin.verbatim:
-            labels = {f'"{label_of(old)}"': f'"{label_of(new)}"' for old, new in names.items() if label_of(new)}
-            quoted = re.compile("|".join(map(re.escape, labels)) or r"(?!)")
-            self.text = quoted.sub(lambda match: labels[match.group()], self.text)
 
     def change(self, edit: Callable[[Flowchart, str], list[Splice] | None]) -> bool:
         """Apply an edit if the block parses afterwards; tell whether the block is changed."""

@@ -3,9 +3,9 @@
 What belongs here: which entries a change concerns, and when a removal is not safe. What does not: the editing of text
 (`flow_edit.py`, `diagram_edit.py`).
 
-An entry is removed only where nothing speaks for the event: the scan must have read every file, no call that became
-unreadable may stand where the event was sent, and in a dashboard that documents the event in several flows only those
-flows lose it whose evidence or surroundings are those of the removed calls. Everything else is a doubt for a person.
+An entry is removed only where nothing speaks for the event: the scan must have read every file, and no call with a name
+that the scan cannot know may stand where the event was sent. Of several flows that document the event only those lose
+it whose evidence the removed calls were. Everything else is a doubt for a person.
 """
 
 from __future__ import annotations
@@ -125,21 +125,23 @@ def _not_certain(name: str, gone: Sequence[Call], delta: ScanDelta, head: ScanRe
 
 
 def _losing_flows(book: Workbook, name: str, gone: Sequence[Call]) -> list[str]:
-    """Return the flows that lose an event: the one that documents it; of several, those to which the calls belonged."""
-    flows = [
-        slug for slug, flow in book.content.flows.items() if any(sent_as(event.data) == name for event in flow.events)
-    ]
-    if len(flows) < 2:
-        return flows
+    """Return the flows that lose an event: those whose evidence the removed calls were. Without evidence, the one flow
+    that documents it; of several nobody can tell."""
+    content = book.content
+    flows = [slug for slug, flow in content.flows.items() if any(sent_as(event.data) == name for event in flow.events)]
     paths = {call.path for call in gone}
-    components = {component_of(call) for call in gone}
-    evident = [slug for slug in flows if paths & set(_evidence_paths(book.content, slug, name))]
-    losing = evident or [slug for slug in flows if _names_component(book.content, slug, name, components)]
+    recorded = content.evidence.get("events")
+    evident = {
+        slug
+        for slug in (recorded if isinstance(recorded, dict) else ())
+        if paths & set(_evidence_paths(content, slug, name))
+    }
+    losing = [slug for slug in flows if slug in evident] if evident else flows if len(flows) == 1 else []
     kept = [slug for slug in flows if slug not in losing]
     if kept:
-        what = f"was removed from {', '.join(losing)} only" if losing else "was kept"
         book.doubt(
-            f"{name!r} is sent no more as far as the scan sees and is documented in {', '.join(flows)}: it {what}."
+            f"{name!r} seems to be sent no more, but whether {', '.join(kept)} documents the calls that are gone "
+            "is not known: it was kept there."
         )
     return losing
 
@@ -151,16 +153,6 @@ def _evidence_paths(content: Content, slug: str, name: str) -> Iterable[str]:
     for place in places if isinstance(places, list) else []:
         if isinstance(place, dict) and isinstance(place.get("path"), str):
             yield place["path"]
-
-
-def _names_component(content: Content, slug: str, name: str, components: set[str]) -> bool:
-    texts = [
-        str(event.data.get(key, ""))
-        for event in content.flows[slug].events
-        if sent_as(event.data) == name
-        for key in ("component", "firingLocation")
-    ]
-    return any(component in text for component in components for text in texts)
 
 
 def _remove_from_flow(book: Workbook, slug: str, names: list[str]) -> None:

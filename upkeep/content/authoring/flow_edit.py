@@ -201,18 +201,9 @@ def _rename_in(editor: Editor, node: Node | None, names: Mapping[str, str]) -> N
 
 
 def _remove_in(editor: Editor, node: Node | None, names: Collection[str]) -> None:
-    """Take names out of lists; an entry of `eventGroups` for a name goes as a whole."""
+    """Take names out of lists; an object that describes a name (as in `eventGroups`) goes as a whole."""
     if isinstance(node, Array):
-        dead = (
-            [
-                index
-                for index, item in enumerate(node.items)
-                if item.value in names
-                or (isinstance(item, Object) and item.value.get("name") in names and "events" not in item.value)
-            ]
-            if all(isinstance(item, (Scalar, Object)) for item in node.items)
-            else []
-        )
+        dead = {index for index, item in enumerate(node.items) if _stands_for(item, names)}
         editor.remove_items(node, dead)
         for index, item in enumerate(node.items):
             if index not in dead:
@@ -221,6 +212,12 @@ def _remove_in(editor: Editor, node: Node | None, names: Collection[str]) -> Non
         for member in node.members:
             if member.key.value not in _PROSE:
                 _remove_in(editor, member.value, names)
+
+
+def _stands_for(node: Node, names: Collection[str]) -> bool:
+    if isinstance(node, Scalar):
+        return isinstance(node.value, str) and node.value in names
+    return isinstance(node, Object) and node.value.get("name") in list(names) and "events" not in node.value
 
 
 def _more_properties(event: Mapping[str, Any]) -> set[str]:
