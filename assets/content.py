@@ -56,7 +56,7 @@ CHECK_GUARDRAILS = "guardrails"
 def upstream_head(context: AssetExecutionContext, content_desk: ResourceParam[Desk]) -> MaterializeResult[UpstreamHead]:
     """The newest commit of the app that this watch follows, as this run found it. Everything below describes exactly
     this commit."""
-    with step(context, f"looking at the upstream of {content_desk.name}"):
+    with step(context, content_desk.run, "observe", f"looking at the upstream of {content_desk.name}"):
         head = service.observe(content_desk)
     return MaterializeResult(
         value=head, metadata=metadata.of_head(head, content_desk.web.upstream), data_version=DataVersion(head.sha)
@@ -68,9 +68,10 @@ def change_set(
 ) -> MaterializeResult[ChangeSet]:
     """What the dashboard does not know of the app yet: the range of commits between the one that its documentation
     describes and the head, and whether that calls for an update. `decision` and `reason` say why nothing follows."""
-    with step(context, f"planning for {metadata.short(upstream_head.sha)}"):
+    with step(context, content_desk.run, "plan", f"planning for {metadata.short(upstream_head.sha)}"):
         change = service.plan(content_desk, upstream_head)
-        if change.decision != "update":
+    if change.decision != "update":
+        with step(context, content_desk.run, "settle", f"{change.decision}: {change.reason}"):
             service.settle(content_desk, change)
     return MaterializeResult(
         value=change,
@@ -87,7 +88,7 @@ def analytics_content(
     if change_set.decision != "update":
         _say_why_not(context, ANALYTICS_CONTENT, change_set.decision, change_set.reason)
         return
-    with step(context, f"{content_desk.agent.name} is writing"):
+    with step(context, content_desk.run, "write", f"{content_desk.agent.name} is writing"):
         content = service.write(content_desk, change_set)
     yield MaterializeResult(
         value=content, metadata=metadata.of_content(content), data_version=DataVersion(content.tree or content.head)
@@ -147,13 +148,12 @@ def pull_request(
     """The pull request that proposes the new documentation to the dashboard's owners. Its body says what changed, what
     was checked and what it cost. Nothing is ever pushed to the base branch. Skipped where the author found nothing to
     change."""
-    if analytics_content.outcome == "no_change":
-        with step(context, "nothing to publish"):
-            service.settle(content_desk, change_set, analytics_content)
-        _say_why_not(context, PULL_REQUEST, "no_change", analytics_content.reason)
-        return
-    with step(context, "a dry run: publishing nothing" if content_desk.dry_run else "publishing"):
+    words = "a dry run: publishing nothing" if content_desk.dry_run else "publishing"
+    with step(context, content_desk.run, "publish", words):
         published = service.publish(content_desk, change_set, analytics_content)
+    if published.outcome == "no_change":
+        _say_why_not(context, PULL_REQUEST, published.outcome, analytics_content.reason)
+        return
     yield MaterializeResult(
         value=published,
         metadata=metadata.of_published(published),
@@ -163,7 +163,6 @@ def pull_request(
 
 def _say_why_not(context: AssetExecutionContext, key: AssetKey, decision: str, reason: str) -> None:
     """An asset that makes nothing says so on its own page."""
-    context.log.info(f"{decision}: {reason}")
     context.log_event(
         AssetObservation(
             key, description=reason, partition=context.partition_key, metadata={"decision": decision, "reason": reason}

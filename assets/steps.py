@@ -1,28 +1,47 @@
-"""One step of a run inside an asset: announced, and its errors told to Dagster in its own words.
+"""One step of a run inside an asset: announced, timed, and its errors told to Dagster in its own words.
 
-What belongs here: the bridge between our errors and Dagster's failures. What does not: what an error means for the run
-(`upkeep/runs.py` records that), and whether a head is tried again (the sensor decides).
-
-Nothing is retried within a run, transient errors neither: the first error ends the run in our records, and the next
-look of the sensor asks for another, with back-off, attempts counted, and across restarts.
+What belongs here: the bridge between `upkeep.runs.Run.step` and Dagster's retries and failures. What does not: what an
+error means for the run (`upkeep/runs.py` records that), and whether a head is tried again (the sensor decides).
 """
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from dagster import AssetExecutionContext, Failure, MetadataValue
+from dagster import AssetExecutionContext, Failure, MetadataValue, RetryRequested
 
-from upkeep.errors import UpkeepError
+from upkeep.errors import ForgeUnavailable, RemoteUnavailable, UpkeepError
+from upkeep.runs import Run
+
+RETRIES = 2
+FIRST_DELAY_SECONDS = 1.0
+DELAY_FACTOR = 3.0
+JITTER = 0.25
+
+_WORTH_REPEATING = (RemoteUnavailable, ForgeUnavailable)
+"""What a second call within the same run can cure: the network. A rate limit takes minutes and belongs to the next
+attempt; a lost lock or database connection is lost for the whole run."""
 
 
 @contextmanager
-def step(context: AssetExecutionContext, words: str) -> Iterator[None]:
-    """Say what begins; an UpkeepError inside becomes a `Failure` that Dagster does not retry."""
+def step(context: AssetExecutionContext, run: Run, name: str, words: str) -> Iterator[None]:
+    """Announce the step, and record its seconds. A network error is tried again in the same run, at most `RETRIES`
+    times; any other UpkeepError ends the run and becomes a `Failure` that Dagster does not retry."""
     context.log.info(words)
+    again: UpkeepError | None = None
     try:
-        yield
+        with run.step(name):
+            try:
+                yield
+            except _WORTH_REPEATING as error:
+                if context.retry_number >= RETRIES:
+                    raise
+                again = error  # raised below: an exception that leaves `run.step` ends the run
     except UpkeepError as error:
         raise failure(error) from error
+    if again is not None:
+        context.log.warning(f"{again.message}; trying again")
+        raise RetryRequested(RETRIES, _delay(context.retry_number)) from again
 
 
 def failure(error: UpkeepError) -> Failure:
@@ -32,3 +51,7 @@ def failure(error: UpkeepError) -> Failure:
         metadata={"code": error.reason, "next": MetadataValue.md(error.remedy or "See the run's log.")},
         allow_retries=False,
     )
+
+
+def _delay(retry: int) -> float:
+    return FIRST_DELAY_SECONDS * DELAY_FACTOR**retry * random.uniform(1 - JITTER, 1 + JITTER)

@@ -135,11 +135,11 @@ def _error(done: Update) -> dict[str, Any] | None:
         return done.error.as_record()
     if done.error is not None:
         return {"code": done.reason, "message": f"{type(done.error).__name__}: {done.error}", "remedy": ""}
-    return None
+    return {"code": done.reason, "message": done.trace, "remedy": ""} if done.trace else None
 
 
 def _print(done: Update, *, dry_run: bool) -> None:
-    from cli.output import complain
+    from cli.output import complain, say
     from upkeep.errors import UpkeepError
 
     if done.change_set is not None and done.head is not None:
@@ -156,6 +156,8 @@ def _print(done: Update, *, dry_run: bool) -> None:
         complain(done.error)
     elif (message := _message(done)) or done.published is None:
         print(f"{str(done.outcome).replace('_', ' ')}: {message or done.reason}")
+    if done.trace:
+        say(done.trace)
     print(f"took {done.seconds:.1f} s, run {done.run_id}; `upkeep explain {done.watch}` tells more")
 
 

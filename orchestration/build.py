@@ -11,7 +11,7 @@ from dagster import Definitions, LoggerDefinition, in_process_executor
 
 from assets.content import content_assets
 from assets.partitions import watch_partitions
-from orchestration.io import record_io_manager
+from orchestration.io import RecordIOManager
 from orchestration.jobs import default_jobs
 from orchestration.schedules import default_schedules
 from resources.content import ContentDesk, open_content_desk
@@ -45,5 +45,5 @@ def default_resources(settings: Settings) -> dict[str, Any]:
     return {
         "settings": settings,
         "content_desk": ContentDesk(settings=settings, open=open_content_desk),
-        "io_manager": record_io_manager(settings),
+        "io_manager": RecordIOManager(settings=settings),
     }

@@ -60,6 +60,8 @@ class Update:
     reason: str
     error: BaseException | None
     seconds: float
+    trace: str = ""
+    """What Dagster wrote down of an error that is not one of ours."""
     head: UpstreamHead | None = None
     change_set: ChangeSet | None = None
     content: GeneratedContent | None = None
@@ -120,6 +122,7 @@ def update(
     outcome, reason, error = _ending(seen, cancelled=cancellation.seen)
     return Update(
         *(watch, run_id, outcome, reason, error, time.monotonic() - started),
+        trace="" if isinstance(error, UpkeepError) else _trace(result),
         head=_value(result, content.UPSTREAM_HEAD.path, UpstreamHead),
         change_set=_value(result, content.CHANGE_SET.path, ChangeSet),
         content=_value(result, content.ANALYTICS_CONTENT.path, GeneratedContent),
@@ -140,6 +143,15 @@ def _ending(seen: _Seen, *, cancelled: bool) -> tuple[Outcome, str, BaseExceptio
         return outcome, seen.error.reason if seen.error else "unexpected", seen.error
     run = seen.desk.run
     return run.outcome or Outcome.FAILED, run.reason, run.error or seen.error
+
+
+def _trace(result: ExecuteInProcessResult) -> str:
+    for event in result.all_events:
+        if event.is_step_failure:
+            return event.step_failure_data.error_display_string
+        if event.is_run_failure and event.job_failure_data.error is not None:
+            return event.job_failure_data.error.to_string()
+    return ""
 
 
 def _value(result: ExecuteInProcessResult, path: Any, kind: type[_Value]) -> _Value | None:

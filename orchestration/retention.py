@@ -13,8 +13,8 @@ from datetime import UTC, datetime, timedelta
 import sqlalchemy as sa
 from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, RunsFilter
 
+from resources.database import open_database
 from upkeep.config import Settings
-from upkeep.database.server import connect
 
 CHATTER_DAYS = 30
 RUN_DAYS = 730
@@ -61,7 +61,7 @@ def _prune_events(settings: Settings, before: datetime) -> int:
     # Dagster's column is a timestamp without zone, in UTC.
     parameters = {"before": before.replace(tzinfo=None), "kept": sorted(KEPT), "batch": BATCH}
     deleted = 0
-    with connect(settings.home, settings.database_url) as database:
+    with open_database(settings) as database:
         while True:
             with database.session() as session:
                 gone = session.execute(_DELETE, parameters).rowcount  # type: ignore[attr-defined]

@@ -11,9 +11,9 @@ from dagster import ConfigurableResource, DagsterInstance, DagsterRunStatus, Fai
 from dagster import ResourceDependency as Given
 from pydantic import Field
 
+from resources.database import open_database
 from upkeep.config import Settings
 from upkeep.content.desk import Desk, open_desk
-from upkeep.database.server import connect
 from upkeep.errors import RunCancelled, UpkeepError
 from upkeep.runs import open_run
 
@@ -21,6 +21,7 @@ PARTITION_TAG = "dagster/partition"
 SENSOR_TAG = "dagster/sensor_name"
 TRIGGER_TAG = "upkeep/trigger"
 SYSTEM = "content"
+
 
 def subject_of(watch: str) -> str:
     """What locks, events and run tags call a watch: a fork may have the same name."""
@@ -46,7 +47,7 @@ def open_content_desk(
     """Take the lock, open the run, and hand out the desk. Raises LockError, DatabaseError, ConfigError."""
     settings.watch(name)
     with (
-        connect(settings.home, settings.database_url) as database,
+        open_database(settings) as database,
         open_run(
             database,
             system=SYSTEM,

@@ -31,9 +31,9 @@ from dagster import (
 )
 
 from resources.content import subject_of
+from resources.database import open_database
 from upkeep.config import Settings
 from upkeep.content.watching import Wanted, poll_heads, wanted
-from upkeep.database.server import connect
 from upkeep.database.state import read_watch
 from upkeep.heads import HeadResult
 
@@ -248,7 +248,7 @@ def _plan(
     instance: DagsterInstance, settings: Settings, due: Sequence[str], heads: Mapping[str, HeadResult], now: float
 ) -> Plan:
     moment = datetime.fromtimestamp(now, UTC)
-    with connect(settings.home, settings.database_url) as database:
+    with open_database(settings) as database:
 
         def decide(name: str, sha: str) -> Wanted:
             with database.session() as session:

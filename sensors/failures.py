@@ -13,10 +13,11 @@ from dagster import (
     run_status_sensor,
 )
 
+from resources.database import open_database
 from upkeep.config import Settings
 from upkeep.database import events
 from upkeep.database.events import EventType, Outcome, Reason
-from upkeep.database.server import Database, connect
+from upkeep.database.server import Database
 
 OUTCOMES = {DagsterRunStatus.FAILURE: Outcome.KILLED, DagsterRunStatus.CANCELED: Outcome.CANCELLED}
 
@@ -40,7 +41,7 @@ def _sensor(settings: Settings, status: DagsterRunStatus) -> SensorDefinition:
     )
     def close(context: RunStatusSensorContext) -> SkipReason:
         run_id = context.dagster_run.run_id
-        with connect(settings.home, settings.database_url) as database:
+        with open_database(settings) as database:
             closed = close_run(database, run_id, OUTCOMES[status])
         return SkipReason(f"run {run_id}: {'closed' if closed else 'had closed itself'}")
 
