@@ -28,7 +28,7 @@ class Import:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A parameter of a function or constructor: `label` is what callers write (Swift), `property` whether it is kept."""
+    """A parameter of a function or constructor: `label` is what callers write (Swift), `property` whether it stays."""
 
     name: str
     label: str | None = None

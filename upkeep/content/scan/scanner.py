@@ -1,21 +1,48 @@
 """The scan of one commit: which files to read, in which order, and what the cache already knows.
 
-What belongs here: driving the readers and the resolver over a tree. What does not: the languages (`syntax.py`), finding
-strings (`resolve.py`), the cache's form (`cache.py`).
+What belongs here: driving the readers and the resolver over a tree. What does not: the languages (`languages.py`),
+finding strings (`resolve.py`), the cache's form (`cache.py`).
+
+Few files are parsed: those that may hold a call by the bytes of their text, then those that declare a name which a call
+needs, until nothing more is needed, then those that call a wrapper. Which these are depends on the tree alone, never on
+what the cache holds, so that a rescan finds what a first scan finds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import hashlib
+import re
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from upkeep.content.scan.model import ScanResult
-from upkeep.content.scan.settings import ScanSettings
+from ast_grep_py import Config, SgRoot
+
+from upkeep.content.scan.cache import BlobCache, BlobKey, Entry
+from upkeep.content.scan.calls import CallFinder
+from upkeep.content.scan.facts import VERSION, CallSite, FileFacts
+from upkeep.content.scan.languages import declared_names, file_of, grammar_of, language_of, mentions, reader
+from upkeep.content.scan.model import Call, ScanResult
+from upkeep.content.scan.program import Program, family
+from upkeep.content.scan.settings import Language, LanguageScan, ScanSettings
+from upkeep.content.scan.syntax import Reader
+from upkeep.errors import ConfigError
+
+MAXIMUM_BYTES = 2_000_000
+"""A longer file is generated: it is listed as failed, not parsed."""
+
+_REMEMBERED_BYTES = 256_000_000
+_ROUNDS = 12
+
+T = TypeVar("T")
 
 
-class Entry(Protocol):
-    """One entry of a tree, as `upkeep.git.TreeEntry` has it."""
+class TreeEntry(Protocol):
+    """One entry of a tree, as `upkeep.git` has it."""
 
     @property
     def mode(self) -> str: ...
@@ -31,10 +58,243 @@ class Source(Protocol):
     """What the scan needs of a repository; `upkeep.git.Repository` has it."""
 
     def resolve(self, rev: str) -> str: ...
-    def tree(self, rev: str, prefix: str = "") -> Sequence[Entry]: ...
+    def tree(self, rev: str, prefix: str = "") -> Sequence[TreeEntry]: ...
     def blobs(self, shas: Iterable[str]) -> Iterator[tuple[str, bytes]]: ...
 
 
 def scan(repository: Source, rev: str, settings: ScanSettings, *, cache: Path | None = None) -> ScanResult:
-    """Return all tracker calls of the tree at `rev`."""
-    raise NotImplementedError
+    """Return all tracker calls of the tree at `rev`.
+
+    `cache` is a file that may exist or not, be damaged, or be shared with other scans of the same watch. Files that
+    cannot be read (binary, not UTF-8, longer than `MAXIMUM_BYTES`, not parseable) are listed, never fatal.
+
+    Raises ConfigError (`config.scan_rule`) for a raw rule that ast-grep refuses, and what `repository` raises.
+    """
+    started = time.monotonic()
+    _check_rules(settings)
+    commit = repository.resolve(rev)
+    survey = _Survey(repository, commit, settings, cache)
+    calls = survey.run()
+    return ScanResult(
+        commit=commit,
+        calls=tuple(calls),
+        files_seen=len(survey.files),
+        files_parsed=survey.parsed,
+        files_failed=tuple(sorted(file.path for file in survey.files if survey.entries[file.key].failed)),
+        seconds=round(time.monotonic() - started, 3),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    path: str
+    language: Language
+    key: BlobKey
+
+
+class _Survey:
+    """The state of one scan."""
+
+    def __init__(self, repository: Source, commit: str, settings: ScanSettings, cache: Path | None) -> None:
+        self._repository = repository
+        self._settings = settings
+        self._cache = BlobCache(cache, f"{VERSION}-{version('ast-grep-py')}-{settings.fingerprint()}")
+        self.entries: dict[BlobKey, Entry] = self._cache.load()
+        self._changed: set[BlobKey] = set()
+        self._contents: dict[str, bytes] = {}
+        self._remembered = 0
+        self.parsed = 0
+        self.files = list(_files(repository.tree(commit), settings))
+        self._declaring: dict[tuple[Language, str], list[_File]] = defaultdict(list)
+        self._callers: dict[str, tuple[CallSite, ...]] = {}
+        self._program = Program()
+        self._methods = {language: {call.method for call in scan.calls} for language, scan in settings.root.items()}
+        self._rules: dict[Language, dict[int, Config]] = {
+            language: {number: rule.config() for number, rule in enumerate(scan.rules)}
+            for language, scan in settings.root.items()
+        }
+
+    def run(self) -> list[Call]:
+        """Return the calls."""
+        self._inspect()
+        self._load(file for file in self.files if self.entries[file.key].hit)
+        self._settle()
+        self._follow()
+        self._settle()
+        calls = CallFinder(self._program, self._settings).calls(self._callers)
+        self._cache.save({key: self.entries[key] for key in self._changed}, {file.key for file in self.files})
+        return calls
+
+    def _inspect(self) -> None:
+        """Look at the bytes of every blob that the cache does not know."""
+        unknown = {file.key: file for file in self.files if file.key not in self.entries}
+        may_hit = {language: self._may_hit(language) for language in self._settings.root}
+        for file, content in self._read(list(unknown.values())):
+            language = file.language
+            entry = Entry(failed=len(content) > MAXIMUM_BYTES or b"\0" in content[:8000])
+            if not entry.failed:
+                entry.declared = declared_names(content, language)
+                entry.hit = may_hit[language](content)
+            self.entries[file.key] = entry
+            self._changed.add(file.key)
+        for file in self.files:
+            for name in self.entries[file.key].declared:
+                self._declaring[family(file.language), name].append(file)
+
+    def _may_hit(self, language: Language) -> Callable[[bytes], bool]:
+        scan = self._settings.root[language]
+        words = [rule.words() for rule in scan.rules]
+        if not all(words):
+            return lambda content: True
+        encoded = [word.encode() for several in words for word in several]
+        called = mentions(self._methods[language])
+        return lambda content: called(content) or any(word in content for word in encoded)
+
+    def _load(self, files: Iterable[_File]) -> None:
+        """Add the facts of `files` to the program, parsing what the cache does not hold."""
+        missing = []
+        for file in files:
+            if file.path in self._program.files:
+                continue
+            facts = _undamaged(lambda entry=self.entries[file.key]: entry.facts)  # type: ignore[misc]
+            if facts is None:
+                missing.append(file)
+            else:
+                self._program.add(file_of(file.path, file.language, facts))
+        for file, content in self._read(missing):
+            facts = self._parse(file, content)
+            self._program.add(file_of(file.path, file.language, facts))
+
+    def _parse(self, file: _File, content: bytes) -> FileFacts:
+        entry = self.entries[file.key]
+        facts = FileFacts()
+        if not entry.failed:
+            self.parsed += 1
+            parsed = self._reader(file, content)
+            entry.failed = parsed is None or parsed.broken
+            if parsed is not None:
+                facts = parsed.facts(self._methods[file.language], self._rules[file.language])
+        entry.keep_facts(facts)
+        self._changed.add(file.key)
+        return facts
+
+    def _settle(self) -> None:
+        """Load files that declare what a call needs until nothing more is needed."""
+        for _ in range(_ROUNDS):
+            self._program.wanted.clear()
+            CallFinder(self._program, self._settings).calls(self._callers)
+            needed = {
+                file.path: file
+                for language, name in sorted(self._program.wanted)
+                for file in self._declaring.get((family(language), name), ())
+                if file.path not in self._program.files
+            }
+            if not needed:
+                return
+            self._load(needed.values())
+
+    def _follow(self) -> None:
+        """Find the calls of wrappers, in every file that may hold one."""
+        names = CallFinder(self._program, self._settings).wrapper_names()
+        unread = []
+        keys = {language: _digest(found) for language, found in names.items()}
+        for file in self.files:
+            key = keys.get(family(file.language))
+            if key is not None and not self.entries[file.key].failed:
+                entry = self.entries[file.key]
+                sites = _undamaged(lambda entry=entry: entry.callers) if entry.wrappers == key else None  # type: ignore[misc]
+                if sites is None:
+                    unread.append(file)
+                elif sites:
+                    self._callers[file.path] = sites
+        may_call = {language: mentions(found) for language, found in names.items()}
+        for file, content in self._read(unread):
+            language = family(file.language)
+            sites = self._caller_sites(file, content, names[language]) if may_call[language](content) else ()
+            self.entries[file.key].keep_callers(keys[language], sites)
+            self._changed.add(file.key)
+            if sites:
+                self._callers[file.path] = sites
+        self._load(file for file in self.files if file.path in self._callers)
+
+    def _caller_sites(self, file: _File, content: bytes, names: frozenset[str]) -> tuple[CallSite, ...]:
+        self.parsed += self.entries[file.key].stored_facts is None
+        parsed = self._reader(file, content)
+        return () if parsed is None else parsed.call_sites(names, {})
+
+    def _reader(self, file: _File, content: bytes) -> Reader | None:
+        try:
+            return reader(content.decode("utf-8-sig"), file.key[1])
+        except (UnicodeDecodeError, RuntimeError, RecursionError):
+            return None
+
+    def _read(self, files: Sequence[_File]) -> Iterator[tuple[_File, bytes]]:
+        """Yield the files' contents; a blob that was read before is kept while memory allows."""
+        unread = {file.key[0] for file in files} - self._contents.keys()
+        by_sha: dict[str, list[_File]] = defaultdict(list)
+        for file in files:
+            by_sha[file.key[0]].append(file)
+        for sha in by_sha.keys() - unread:
+            yield from ((file, self._contents[sha]) for file in by_sha[sha])
+        for sha, content in self._repository.blobs(sorted(unread)) if unread else ():
+            if self._remembered + len(content) <= _REMEMBERED_BYTES:
+                self._contents[sha] = content
+                self._remembered += len(content)
+            yield from ((file, content) for file in by_sha[sha])
+
+
+def _files(tree: Iterable[TreeEntry], settings: ScanSettings) -> Iterator[_File]:
+    wanted = {language: _selection(scan) for language, scan in settings.root.items()}
+    for entry in tree:
+        language = language_of(entry.path, wanted)
+        if language is not None and entry.type == "blob" and entry.mode != "120000" and wanted[language](entry.path):
+            yield _File(entry.path, language, (entry.sha, grammar_of(entry.path, language)))
+
+
+def _selection(scan: LanguageScan) -> Callable[[str], bool]:
+    include, exclude = _globs(scan.include), _globs(scan.exclude)
+    return lambda path: (not scan.include or include(path)) and not exclude(path)
+
+
+def _globs(patterns: Sequence[str]) -> Callable[[str], bool]:
+    if not patterns:
+        return lambda path: False
+    compiled = re.compile("|".join(_glob(pattern) for pattern in patterns))
+    return lambda path: compiled.fullmatch(path) is not None
+
+
+def _glob(pattern: str) -> str:
+    """Return a glob as a regular expression: `*` and `?` stay in a folder, `**/` crosses any number of them."""
+    parts = re.split(r"(\*\*/|\*\*|\*|\?)", pattern.removeprefix("/"))
+    known = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    return "(?:" + "".join(known.get(part, re.escape(part)) for part in parts) + ")"
+
+
+def _check_rules(settings: ScanSettings) -> None:
+    """Let ast-grep look at every raw rule, so that a wrong one is told before anything is read.
+
+    Raises ConfigError.
+    """
+    for language, scan in settings.root.items():
+        for number, rule in enumerate(scan.rules):
+            try:
+                SgRoot("", language).root().find_all(rule.config())
+            except (RuntimeError, TypeError, ValueError) as error:
+                raise ConfigError(
+                    f"scan.{language}.rules[{number}] is no rule that ast-grep accepts: {error}",
+                    remedy="Correct the rule; `ast-grep run --pattern` shows what a pattern matches.",
+                    code="config.scan_rule",
+                    rule=rule.rule,
+                ) from error
+
+
+def _digest(names: Iterable[str]) -> str:
+    return hashlib.sha256(" ".join(sorted(names)).encode()).hexdigest()[:16]
+
+
+def _undamaged(read: Callable[[], T | None]) -> T | None:
+    """Return what `read` finds in the cache, None where that is damaged: it is read again from the blob."""
+    try:
+        return read()
+    except ValueError:
+        return None

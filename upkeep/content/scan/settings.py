@@ -18,9 +18,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, field_validator, model_validator
+
+if TYPE_CHECKING:  # settings are read by commands that scan nothing
+    from ast_grep_py import Config
 
 Language = Literal["kotlin", "java", "swift", "typescript"]
 Position = Annotated[int, Field(ge=0, le=32)] | Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]
@@ -83,10 +86,12 @@ class CallPattern(_Strict):
 
     `event` and `properties` are argument positions from 0, or names of arguments; unset, the language's own. `null`
     for `properties` says that the method takes none. `receivers` are glob patterns for the last name before the
-    method (`AnalyticsTracker` in `com.app.AnalyticsTracker.track()`); empty means any receiver and none.
+    method (`AnalyticsTracker` in `com.app.AnalyticsTracker.track()`); empty means any receiver and none. `type` is
+    the type of the event, where its members are written without it (Swift's `.opened`).
     """
 
     method: str
+    type: str | None = None
     event: Position | None = None
     properties: Position | None = None
     receivers: tuple[str, ...] = ()
@@ -123,10 +128,10 @@ class RawRule(_Strict):
             raise ValueError("the rule must bind $EVENT to the argument that holds the event's name")
         return value
 
-    def config(self) -> dict[str, Any]:
+    def config(self) -> Config:
         """Return the rule in the form that ast-grep takes."""
         rule = {"pattern": self.rule} if isinstance(self.rule, str) else self.rule
-        return {"rule": rule, **({"constraints": self.constraints} if self.constraints else {})}
+        return cast("Config", {"rule": rule, **({"constraints": self.constraints} if self.constraints else {})})
 
     def words(self) -> tuple[str, ...]:
         """Return words of which a matching file holds at least one; empty where nothing can be said."""

@@ -1,0 +1,293 @@
+"""From call sites to calls: which argument is the event, what it is called, which properties it passes.
+
+What belongs here: argument positions, wrappers, and the records that the scan hands out. What does not: finding call
+sites (`syntax.py`), or values (`resolve.py`).
+
+A wrapper is a function that hands a parameter of its own on as the event. Its callers are the calls, one level deep;
+the call inside it is reported (as unresolved) only where no caller was found. A wrapper is followed into other files
+only if no other function of its name and number of parameters in the tree does something else.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
+
+from upkeep.content.scan.expression import Expression, Group, Invoke, Name, Pair, Text
+from upkeep.content.scan.facts import CallSite, Field, Function
+from upkeep.content.scan.model import Call
+from upkeep.content.scan.program import File, Program, family
+from upkeep.content.scan.resolve import Context, Known, Missing, Resolver, bind
+from upkeep.content.scan.settings import CallPattern, Language, NameStyle, Position, ScanSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """A call site with what its pattern says of it."""
+
+    file: File
+    site: CallSite
+    event: Expression
+    source: str
+    properties: tuple[Expression, ...]
+    style: NameStyle
+
+
+@dataclass(frozen=True, slots=True)
+class Wrapper:
+    """A function that passes `parameter` on as the event of `inner`."""
+
+    inner: Tracked
+    function: Function
+    parameter: str
+
+
+class CallFinder:
+    """Turns the call sites of a program into calls. A new one is needed when the program has grown."""
+
+    def __init__(self, program: Program, settings: ScanSettings) -> None:
+        self._program = program
+        self._settings = settings.root
+        self._resolver = Resolver(program)
+        self._methods = {language: {call.method for call in scan.calls} for language, scan in settings.root.items()}
+
+    @cached_property
+    def tracked(self) -> list[Tracked]:
+        """All sites that are calls of the tracker."""
+        return [
+            tracked
+            for file in self._program.files.values()
+            for site in file.facts.calls
+            if (tracked := self._track(file, site)) is not None
+        ]
+
+    @cached_property
+    def wrappers(self) -> list[Wrapper]:
+        """All functions whose callers name the event."""
+        found = []
+        for tracked in self.tracked:
+            function = _enclosing(tracked)
+            if function is None or not self._settings[tracked.file.language].wrappers:
+                continue
+            for name in self._names(tracked):
+                parameter = name.parameter if isinstance(name, Missing) else None
+                if parameter is None or function.path[-1] in self._methods[tracked.file.language]:
+                    continue
+                if any(field.name == parameter for field in function.parameters):
+                    found.append(Wrapper(tracked, function, parameter))
+        return found
+
+    def wrapper_names(self) -> dict[Language, frozenset[str]]:
+        """Return the names of functions whose calls are wanted, by family of languages."""
+        names: dict[Language, set[str]] = defaultdict(set)
+        for wrapper in self.wrappers:
+            names[family(wrapper.inner.file.language)].add(wrapper.function.path[-1])
+        return {language: frozenset(found) for language, found in names.items()}
+
+    def calls(self, callers: Mapping[str, Iterable[CallSite]]) -> list[Call]:
+        """Return every call, sorted by path and line. `callers` are the sites that call wrappers, by path of file."""
+        followed: set[int] = set()
+        result: list[Call] = []
+        for wrapper, file, site in self._wrapped(callers):
+            made = list(self._caller_calls(wrapper, file, site))
+            result.extend(made)
+            if made:
+                followed.add(id(wrapper.inner))
+        for tracked in self.tracked:
+            if not self._own_plumbing(tracked):
+                result.extend(self._site_calls(tracked, skip_parameter=id(tracked) in followed))
+        unique = dict.fromkeys(result)
+        return sorted(unique, key=lambda call: (call.path, call.line, call.name is None, call.name or ""))
+
+    # One site.
+
+    def _track(self, file: File, site: CallSite) -> Tracked | None:
+        scan = self._settings[file.language]
+        if site.rule is not None:
+            bound, *others = site.arguments
+            style = scan.names_of(scan.rules[site.rule])
+            return Tracked(file, site, bound.value, site.sources[0], tuple(each.value for each in others), style)
+        for pattern in scan.calls:
+            if pattern.method != site.method or not _receives(pattern, site.receiver):
+                continue
+            number = self._argument(file, site, scan.event_of(pattern))
+            if number is None:
+                continue
+            position = scan.properties_of(pattern)
+            event, source = self._event(site, number, scan.event_of(pattern))
+            if event is None:
+                continue
+            properties = () if position is None else tuple(self._properties(file, site, position, number))
+            return Tracked(file, site, _typed(event, pattern), source, properties, scan.names_of(pattern))
+        return None
+
+    @staticmethod
+    def _event(site: CallSite, number: int, position: Position) -> tuple[Expression | None, str]:
+        argument = site.arguments[number]
+        if isinstance(position, str) and argument.name != position and isinstance(argument.value, (Group, Pair)):
+            return _entry(argument.value, position), site.sources[number]
+        return argument.value, site.sources[number]
+
+    def _properties(self, file: File, site: CallSite, position: Position, event: int) -> Iterator[Expression]:
+        number = self._argument(file, site, position)
+        if number is None or number == event:
+            if isinstance(position, str) and isinstance(site.arguments[event].value, (Group, Pair)):
+                inner = _entry(site.arguments[event].value, position)
+                yield from () if inner is None else (inner,)
+            return
+        yield site.arguments[number].value
+        for argument in site.arguments[number + 1 :]:
+            if isinstance(argument.value, Pair) or (argument.name is None and number + 1 == len(site.arguments) - 1):
+                yield argument.value
+
+    def _argument(self, file: File, site: CallSite, position: Position) -> int | None:
+        """Return the index of the argument at `position`, None where the call has none there.
+
+        A position counts parameters. Named arguments may stand in any order, so that the tracker's own declaration, if
+        it is in the tree, is asked what stands where.
+        """
+        labels = [argument.name for argument in site.arguments]
+        if isinstance(position, str) and position in labels:
+            return labels.index(position)
+        if any(labels) or isinstance(position, str):
+            for fields in self._declared(file, site):
+                index = _named_index(fields, labels, position)
+                if index is not None:
+                    return index
+        if isinstance(position, str):
+            objects = [n for n, each in enumerate(site.arguments) if isinstance(each.value, (Group, Pair))]
+            return next((n for n in objects if _entry(site.arguments[n].value, position) is not None), None)
+        return position if position < len(labels) else None
+
+    def _declared(self, file: File, site: CallSite) -> Iterator[tuple[Field, ...]]:
+        labels = {argument.name for argument in site.arguments if argument.name}
+        for _, function in self._program.functions(site.method, file.language):
+            names = {field.label or field.name for field in function.parameters}
+            if labels <= names and len(function.parameters) >= len(site.arguments):
+                yield function.parameters
+
+    def _names(self, tracked: Tracked) -> list[Known | Missing]:
+        return self._resolver.names(tracked.event, Context(tracked.file, tracked.site.scope), tracked.style)
+
+    def _own_plumbing(self, tracked: Tracked) -> bool:
+        """Whether the call passes on a parameter of a function that is itself one of the tracker's methods."""
+        function = _enclosing(tracked)
+        if function is None or function.path[-1] not in self._methods[tracked.file.language]:
+            return False
+        parameters = {field.name for field in function.parameters}
+        return all(isinstance(name, Missing) and name.parameter in parameters for name in self._names(tracked))
+
+    def _site_calls(self, tracked: Tracked, *, skip_parameter: bool) -> Iterator[Call]:
+        context = Context(tracked.file, tracked.site.scope)
+        properties = self._property_names((*tracked.properties, *_carried(tracked.event)), context)
+        for name in self._names(tracked):
+            if not (skip_parameter and isinstance(name, Missing) and name.parameter):
+                yield _call(tracked.file, tracked.site, name, tracked.source, properties)
+
+    def _property_names(self, expressions: Iterable[Expression], context: Context) -> tuple[str, ...]:
+        found = (name for each in expressions for name in self._resolver.properties(each, context))
+        return tuple(dict.fromkeys(found))
+
+    # Callers of wrappers.
+
+    def _wrapped(self, callers: Mapping[str, Iterable[CallSite]]) -> Iterator[tuple[Wrapper, File, CallSite]]:
+        by_name: dict[tuple[Language, str], list[Wrapper]] = defaultdict(list)
+        for wrapper in self.wrappers:
+            by_name[family(wrapper.inner.file.language), wrapper.function.path[-1]].append(wrapper)
+        unambiguous = {key for key, wrappers in by_name.items() if not self._conflicts(key, wrappers)}
+        for path, sites in callers.items():
+            file = self._program.files[path]
+            for site in sites:
+                key = (family(file.language), site.method)
+                for wrapper in by_name.get(key, ()):
+                    if wrapper.inner.file is file or key in unambiguous:
+                        yield wrapper, file, site
+
+    def _conflicts(self, key: tuple[Language, str], wrappers: list[Wrapper]) -> bool:
+        shapes = {len(wrapper.function.parameters) for wrapper in wrappers}
+        known = {id(wrapper.function) for wrapper in wrappers}
+        return any(
+            function.body and id(function) not in known and len(function.parameters) in shapes
+            for _, function in self._program.functions(key[1], key[0])
+        )
+
+    def _caller_calls(self, wrapper: Wrapper, file: File, site: CallSite) -> Iterator[Call]:
+        context = Context(file, site.scope)
+        bindings = bind(wrapper.function.parameters, site.arguments, context)
+        bound = None if bindings is None else bindings.get(wrapper.parameter)
+        if bindings is None or bound is None:
+            return
+        inner = wrapper.inner
+        place = Context(inner.file, inner.site.scope, bindings)
+        properties = self._property_names((*inner.properties, *_carried(inner.event)), place)
+        source = next(
+            (
+                text
+                for argument, text in zip(site.arguments, site.sources, strict=True)
+                if argument.value is bound.value
+            ),
+            "",
+        )
+        for name in self._resolver.names(inner.event, place, inner.style):
+            yield _call(file, site, name, source, properties)
+
+
+def _call(file: File, site: CallSite, name: Known | Missing, source: str, properties: tuple[str, ...]) -> Call:
+    known = isinstance(name, Known)
+    return Call(
+        name=name.text if isinstance(name, Known) else None,
+        resolution=name.how if isinstance(name, Known) else "template" if name.template else "unresolved",
+        expression=source,
+        method=site.method or source if not known else site.method,
+        path=file.path,
+        line=site.line,
+        symbol=site.symbol,
+        properties=properties,
+    )
+
+
+def _enclosing(tracked: Tracked) -> Function | None:
+    number = tracked.site.function
+    return None if number is None else tracked.file.facts.functions[number]
+
+
+def _receives(pattern: CallPattern, receiver: str) -> bool:
+    return not pattern.receivers or any(fnmatchcase(receiver, glob) for glob in pattern.receivers)
+
+
+def _typed(event: Expression, pattern: CallPattern) -> Expression:
+    """Return `event` with the implicit type of a Swift member written out."""
+    if pattern.type is None:
+        return event
+    if isinstance(event, Name) and event.parts[0] == "":
+        return Name((*pattern.type.split("."), *event.parts[1:]))
+    if isinstance(event, Invoke) and event.target == Name(("",)):
+        return Invoke(Name(tuple(pattern.type.split("."))), event.method, event.arguments)
+    return event
+
+
+def _carried(event: Expression) -> tuple[Expression, ...]:
+    """Return the event itself where it is an object that may hold properties."""
+    return (event,) if isinstance(event, Invoke) else ()
+
+
+def _entry(value: Expression, key: str) -> Expression | None:
+    items = value.items if isinstance(value, Group) else (value,)
+    return next((each.value for each in items if isinstance(each, Pair) and each.key == Text(key)), None)
+
+
+def _named_index(fields: tuple[Field, ...], labels: list[str | None], position: Position) -> int | None:
+    """Return where in the call the parameter at `position` is passed."""
+    names = [field.label or field.name for field in fields]
+    if isinstance(position, str):
+        if position not in names:
+            return None
+        position = names.index(position)
+    if position >= len(names):
+        return None
+    if names[position] in labels:
+        return labels.index(names[position])
+    return position if position < len(labels) and labels[position] in {None, "_"} else None

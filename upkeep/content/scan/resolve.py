@@ -1,0 +1,480 @@
+"""What an expression is at run time, as far as the source says so.
+
+What belongs here: following names, members, constructors and functions to strings, and collecting property names. What
+does not: which declaration a name means (`program.py`), which expressions are asked for (`calls.py`).
+
+Nothing is guessed: where two values are possible without a branch that says so, or a declaration is not in the tree,
+the result is `Missing`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from upkeep.content.scan.expression import (
+    Argument,
+    Choice,
+    Expression,
+    Group,
+    Invoke,
+    Join,
+    Match,
+    Member,
+    Name,
+    Pair,
+    Parameter,
+    Text,
+)
+from upkeep.content.scan.facts import Constant, Field, Path, Type
+from upkeep.content.scan.program import File, Program, Symbol
+from upkeep.content.scan.settings import NameStyle
+
+_DEPTH = 24
+_MOST = 64
+_USUAL = ("eventName", "event_name", "event", "rawValue", "name")
+_SELF = ("this", "self")
+_PUT = re.compile(
+    r"^(put|add|with|set|append)?(Param|Parameter|Property|Attribute|Extra|String|Int|Integer|Long|Boolean|Bool|Double"
+    r"|Float|Number|Value|Pair|Entry|Arg|Argument|Field|Key)?$",
+    re.IGNORECASE,
+)
+_SAME = frozenset(
+    {"toString", "trim", "trimIndent", "trimMargin", "stripIndent", "intern", "orEmpty", "valueOf", "also"}
+)
+_LOWER = frozenset({"lowercase", "toLowerCase", "lowercased", "toLocaleLowerCase"})
+_UPPER = frozenset({"uppercase", "toUpperCase", "uppercased", "toLocaleUpperCase"})
+_NAMING = frozenset({"name", "setName", "withName", "event", "setEvent", "eventName", "setEventName", "withEventName"})
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    text: str
+    how: Literal["literal", "constant", "enum"] = "literal"
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A value that the source does not tell; `parameter` where it is whatever the enclosing function was given."""
+
+    template: bool = False
+    parameter: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Where an expression stands, and what the parameters around it are."""
+
+    file: File
+    scope: Path = ()
+    bindings: Mapping[str, Bound] = field(default_factory=dict)
+    this: Entity | None = None
+    depth: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    value: Expression
+    context: Context
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """An object, an enum member, or an instance with what its constructor was given."""
+
+    symbol: Symbol
+    arguments: tuple[Argument, ...] = ()
+    context: Context | None = None
+
+
+Value = Known | Missing | Entity
+
+
+class Resolver:
+    """Evaluates expressions over a program. Holds no state of its own."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+
+    def names(self, expression: Expression, context: Context, style: NameStyle) -> list[Known | Missing]:
+        """Return the event names that `expression` can be, each once, in order of appearance."""
+        result: list[Known | Missing] = []
+        for value in self.values(expression, context):
+            atoms = self.name_of(value, style) if isinstance(value, Entity) else [value]
+            for atom in atoms:
+                final = replace(atom, text=style.apply(atom.text)) if isinstance(atom, Known) else atom
+                if final not in result:
+                    result.append(final)
+        return result
+
+    def values(self, expression: Expression, context: Context) -> list[Value]:
+        """Return everything that `expression` can be; more than a handful of branches is no knowledge."""
+        if context.depth > _DEPTH:
+            return [Missing()]
+        values = self._values(expression, replace(context, depth=context.depth + 1))
+        return values if len(values) <= _MOST else [Missing()]
+
+    def name_of(self, entity: Entity, style: NameStyle) -> list[Known | Missing]:
+        """Return the event name of an object: the property that the settings name, or its only string."""
+        if style.of is not None:
+            return [_from_entity(value) for value in self.member(entity, style.of)]
+        strings: dict[str, list[Known | Missing]] = {}
+        for name in self._property_names(entity):
+            values = [_from_entity(value) for value in self.member(entity, name, builtin=False)]
+            if values and all(isinstance(value, Known) for value in values):
+                strings.setdefault(name, values)
+        usual = next((strings[name] for name in _USUAL if name in strings), None)
+        if usual is not None:
+            return usual
+        different = {tuple(values) for values in strings.values()}
+        return list(different.pop()) if len(different) == 1 else [Missing()]
+
+    def member(self, entity: Entity, name: str, *, builtin: bool = True, depth: int = 0) -> list[Value]:
+        """Return the property `name` of `entity`: its own, a constructor argument, or inherited."""
+        symbol = entity.symbol
+        if not isinstance(symbol.fact, Type) or depth > 8:
+            return [Missing()]
+        if entity.context is not None and entity.context.depth > _DEPTH:
+            return [Missing()]
+        own = self._context(entity)
+        declared = self._program.constants_of(symbol, name)
+        if declared:
+            return self._agreed([self._constant(each, own) for each in declared])
+        stored = next((each for each in symbol.fact.parameters if each.name == name and each.property), None)
+        if stored is not None and name in own.bindings:
+            return self.values(own.bindings[name].value, own.bindings[name].context)
+        if stored is not None and stored.default is not None:
+            return self.values(stored.default, own)
+        for supertype, parent in self._program.supertypes(symbol):
+            above = Entity(parent, supertype.arguments, own)
+            found = self._through(above, entity, name, depth + 1)
+            if found is not None:
+                return found
+        if builtin and symbol.fact.kind == "member" and name in {"name", "toString", "rawValue"}:
+            return [Known(symbol.fact.path[-1], "enum")]
+        return [Missing()]
+
+    def properties(self, expression: Expression, context: Context) -> Iterator[str]:
+        """Yield the names of the properties that `expression` sets, in order of appearance; repeats happen."""
+        if context.depth > _DEPTH:
+            return
+        context = replace(context, depth=context.depth + 1)
+        match expression:
+            case Pair(key, _):
+                yield from self._keys(key, context)
+            case Group(items) | Join(items) | Choice(items):
+                for item in items:
+                    yield from self.properties(item, context)
+            case Match(_, cases):
+                for each in cases:
+                    yield from self.properties(each.value, context)
+            case Invoke():
+                yield from self._invoked_properties(expression, context)
+            case Parameter(name, default):
+                bound = context.bindings.get(name)
+                if bound is not None:
+                    yield from self.properties(bound.value, replace(bound.context, depth=context.depth))
+                elif default is not None:
+                    yield from self.properties(default, context)
+            case Name(parts):
+                yield from self._named_properties(parts, context)
+
+    # Values.
+
+    def _values(self, expression: Expression, context: Context) -> list[Value]:
+        match expression:
+            case Text(value):
+                return [Known(value)]
+            case Join(parts):
+                return self._joined(parts, context)
+            case Choice(options):
+                return [value for option in options for value in self.values(option, context)]
+            case Match():
+                return self._matched(expression, context)
+            case Parameter(name, default):
+                return self._parameter(name, default, context)
+            case Name(parts):
+                return self._named(parts, context)
+            case Member(target, name):
+                return [each for value in self.values(target, context) for each in self._accessed(value, (name,))]
+            case Invoke():
+                return self._invoked(expression, context)
+            case Group(items):
+                return self.values(items[-1], context) if items else [Missing()]
+        return [Missing()]
+
+    def _joined(self, parts: Sequence[Expression], context: Context) -> list[Value]:
+        results: list[tuple[str, bool]] = [("", True)]
+        literal = any(isinstance(part, Text) and part.value for part in parts)
+        parameter: str | None = None
+        for part in parts:
+            values = self.values(part, context)
+            known = [value for value in values if isinstance(value, Known)]
+            if len(known) != len(values):
+                parameter = next((value.parameter for value in values if isinstance(value, Missing)), None)
+                return [Missing(template=literal, parameter=parameter)]
+            results = [
+                (text + value.text, plain and value.how == "literal") for text, plain in results for value in known
+            ][:_MOST]
+        return [Known(text, "literal" if plain else "constant") for text, plain in results]
+
+    def _matched(self, expression: Match, context: Context) -> list[Value]:
+        subject = [] if expression.subject is None else self.values(expression.subject, context)
+        chosen = list(expression.cases)
+        if len(subject) == 1 and isinstance(subject[0], Entity):
+            own = subject[0].symbol.fact.path[-1]
+            exact = [case for case in chosen if own in case.names]
+            chosen = exact[:1] or [case for case in chosen if not case.names]
+        return [value for case in chosen for value in self.values(case.value, context)] or [Missing()]
+
+    def _parameter(self, name: str, default: Expression | None, context: Context) -> list[Value]:
+        bound = context.bindings.get(name)
+        if bound is not None:
+            return self.values(bound.value, replace(bound.context, depth=context.depth))
+        if context.bindings and default is not None:
+            return self.values(default, context)
+        return [Missing(parameter=name)]
+
+    def _named(self, parts: Path, context: Context) -> list[Value]:
+        if parts[0] in _SELF:
+            if context.this is None:
+                return self._named(parts[1:], context) if len(parts) > 1 else [Missing()]
+            return self._accessed(context.this, parts[1:])
+        if parts[0] in context.bindings:
+            bound = context.bindings[parts[0]]
+            given = self.values(bound.value, replace(bound.context, depth=context.depth))
+            return [each for value in given for each in self._accessed(value, parts[1:])]
+        if context.this is not None and self._is_property(context.this, parts[0]):
+            return [each for value in self.member(context.this, parts[0]) for each in self._accessed(value, parts[1:])]
+        symbols, rest = self._program.find(parts, context.file, context.scope)
+        if not symbols:
+            return [Missing()]
+        candidates = []
+        for symbol in symbols:
+            if isinstance(symbol.fact, Constant):
+                values = self._constant(symbol, Context(symbol.file, symbol.scope, depth=context.depth))
+            else:
+                values = [Entity(symbol, (), replace(context, bindings={}))]
+            candidates.append([each for value in values for each in self._accessed(value, rest)])
+        return self._agreed(candidates)
+
+    def _constant(self, symbol: Symbol, context: Context) -> list[Value]:
+        fact = symbol.fact
+        if not isinstance(fact, Constant):
+            return [Missing()]
+        place = replace(context, file=symbol.file, scope=symbol.scope)
+        return [
+            replace(value, how="constant") if isinstance(value, Known) and value.how == "literal" else value
+            for value in self.values(fact.value, place)
+        ]
+
+    def _agreed(self, candidates: Sequence[list[Value]]) -> list[Value]:
+        """Return what all declarations of one name say; where they differ, nothing is known."""
+        first = candidates[0]
+        if len(candidates) == 1:
+            return first
+        texts = [self._comparable(values) for values in candidates]
+        return first if all(each == texts[0] for each in texts) else [Missing()]
+
+    @staticmethod
+    def _comparable(values: list[Value]) -> list[object]:
+        return [value.symbol.path if isinstance(value, Entity) else value for value in values]
+
+    def _accessed(self, value: Value, rest: Path) -> list[Value]:
+        if not rest:
+            return [value]
+        if not isinstance(value, Entity):
+            return [value if isinstance(value, Missing) else Missing()]
+        found = self.member(value, rest[0])
+        return [each for inner in found for each in self._accessed(inner, rest[1:])]
+
+    # Calls.
+
+    def _invoked(self, call: Invoke, context: Context) -> list[Value]:
+        if call.target is not None and call.method in _SAME | _LOWER | _UPPER | {"apply"}:
+            return [_transformed(value, call.method) for value in self.values(call.target, context)]
+        path = (*call.target.parts, call.method) if isinstance(call.target, Name) else None
+        if call.target is None:
+            path = (call.method,)
+        if path is not None:
+            symbols, rest = self._program.find(path, context.file, context.scope)
+            types = [symbol for symbol in symbols if isinstance(symbol.fact, Type)]
+            if types and not rest:
+                return [Entity(types[0], call.arguments, context)]
+        returned = self._returned(call, context)
+        if returned is not None:
+            return returned
+        return self._constructed(call, context)
+
+    def _returned(self, call: Invoke, context: Context) -> list[Value] | None:
+        """Return what a function of the tree gives back, None where there is no such function."""
+        targets = [] if call.target is None else self.values(call.target, context)
+        entities = [target for target in targets if isinstance(target, Entity)]
+        if entities:
+            results: list[Value] = []
+            for entity in entities:
+                results.extend(self._method(entity, call, context))
+            return results if any(not isinstance(each, Missing) for each in results) else None
+        if call.target is not None:
+            return None
+        own = [
+            (file, function)
+            for file, function in self._program.functions(call.method, context.file.language)
+            if file is context.file or context.file.imported(call.method) is not None
+        ]
+        if len(own) != 1 or own[0][1].returns is None:
+            return None
+        file, function = own[0]
+        bindings = bind(function.parameters, call.arguments, context)
+        if bindings is None:
+            return None
+        inner = Context(file, function.path[:-1], bindings, context.this, context.depth)
+        return self.values(function.returns or Group(()), inner)
+
+    def _method(self, entity: Entity, call: Invoke, context: Context) -> list[Value]:
+        for owner in self._chain(entity):
+            for file, function in self._program.functions(call.method, owner.symbol.file.language):
+                if function.returns is None or function.path[:-1] != owner.symbol.fact.path:
+                    continue
+                if file.facts.package != owner.symbol.file.facts.package:
+                    continue
+                own = self._context(owner)
+                bindings = bind(function.parameters, call.arguments, context)
+                inner = replace(own, bindings={**own.bindings, **(bindings or {})}, this=entity, depth=context.depth)
+                return self.values(function.returns, inner)
+        if not call.arguments:
+            getter = re.match(r"^(?:get|is)([A-Z]\w*)$", call.method)
+            name = getter[1][0].lower() + getter[1][1:] if getter else call.method
+            return self.member(entity, name)
+        return [Missing()]
+
+    def _constructed(self, call: Invoke, context: Context) -> list[Value]:
+        """Return the event of a constructor or builder that the tree does not declare: what it was named with."""
+        if call.method in _NAMING and call.target is not None and len(call.arguments) == 1:
+            return self._as_constant(call.arguments[0].value, context)
+        if isinstance(call.target, Invoke):
+            return self._constructed(call.target, replace(context, depth=context.depth + 1))
+        if not call.method[:1].isupper() or not call.arguments:
+            return [Missing()]
+        labelled = next((each for each in call.arguments if each.name in {"name", "event", "eventName"}), None)
+        return self._as_constant((labelled or call.arguments[0]).value, context)
+
+    def _as_constant(self, expression: Expression, context: Context) -> list[Value]:
+        return self.values(expression, context) if context.depth <= _DEPTH else [Missing()]
+
+    # Objects.
+
+    def _context(self, entity: Entity) -> Context:
+        """Return the context in which the members of `entity` are evaluated."""
+        fact, outer = entity.symbol.fact, entity.context
+        bindings: Mapping[str, Bound] = {}
+        if isinstance(fact, Type) and outer is not None:
+            bindings = bind(fact.parameters, entity.arguments, outer) or {}
+        depth = 0 if outer is None else outer.depth + 1
+        return Context(entity.symbol.file, fact.path, bindings, entity, depth)
+
+    def _chain(self, entity: Entity, depth: int = 0) -> Iterator[Entity]:
+        yield entity
+        if depth < 8:
+            for supertype, parent in self._program.supertypes(entity.symbol):
+                yield from self._chain(Entity(parent, supertype.arguments, self._context(entity)), depth + 1)
+
+    def _through(self, above: Entity, entity: Entity, name: str, depth: int) -> list[Value] | None:
+        """Return what a supertype says of `name`, evaluated for `entity`; None where it says nothing."""
+        declared = self._program.constants_of(above.symbol, name)
+        if declared:
+            inner = replace(self._context(above), this=entity)
+            return self._agreed([self._constant(each, inner) for each in declared])
+        found = self.member(above, name, builtin=False, depth=depth)
+        return None if found == [Missing()] else found
+
+    def _is_property(self, entity: Entity, name: str) -> bool:
+        return any(
+            isinstance(each.symbol.fact, Type)
+            and (
+                any(parameter.name == name for parameter in each.symbol.fact.parameters)
+                or any(constant.fact.path[-1] == name for constant in self._program.constants_of(each.symbol))
+            )
+            for each in self._chain(entity)
+        )
+
+    def _property_names(self, entity: Entity) -> list[str]:
+        names: dict[str, None] = {}
+        for each in self._chain(entity):
+            if isinstance(each.symbol.fact, Type):
+                if each.symbol.fact.kind in {"member", "object"} or each.arguments or each is not entity:
+                    names.update(dict.fromkeys(parameter.name for parameter in each.symbol.fact.parameters))
+                names.update(dict.fromkeys(c.fact.path[-1] for c in self._program.constants_of(each.symbol)))
+        for usual in _USUAL:
+            names.setdefault(usual)
+        return list(names)
+
+    # Properties.
+
+    def _keys(self, key: Expression, context: Context) -> Iterator[str]:
+        for value in self.names(key, context, NameStyle()):
+            if isinstance(value, Known):
+                yield value.text
+
+    def _invoked_properties(self, call: Invoke, context: Context) -> Iterator[str]:
+        if call.target is not None:
+            yield from self.properties(call.target, context)
+        if len(call.arguments) >= 2 and call.method and _PUT.match(call.method):
+            yield from self._keys(call.arguments[0].value, context)
+            return
+        for argument in call.arguments:
+            if isinstance(argument.value, (Pair, Group, Invoke, Choice, Match)):
+                yield from self.properties(argument.value, context)
+        for value in self._invoked(call, context):
+            if isinstance(value, Entity):
+                for owner in list(self._chain(value))[1:]:
+                    for argument in owner.arguments:
+                        yield from self.properties(argument.value, owner.context or context)
+        for file, function in self._program.functions(call.method, context.file.language):
+            if file is context.file and function.returns is not None:
+                bindings = bind(function.parameters, call.arguments, context) or {}
+                inner = Context(file, function.path[:-1], bindings, None, context.depth)
+                yield from self.properties(function.returns, inner)
+
+    def _named_properties(self, parts: Path, context: Context) -> Iterator[str]:
+        symbols, rest = self._program.find(parts, context.file, context.scope)
+        if len(symbols) == 1 and not rest and isinstance(symbols[0].fact, Constant):
+            symbol = symbols[0]
+            inner = Context(symbol.file, symbol.scope, depth=context.depth)
+            yield from self.properties(symbols[0].fact.value, inner)
+
+
+def bind(fields: Sequence[Field], arguments: Sequence[Argument], context: Context) -> dict[str, Bound] | None:
+    """Return what each parameter is given; None where the arguments do not fit."""
+    bindings: dict[str, Bound] = {}
+    free = list(fields)
+    for argument in arguments:
+        target = next((each for each in free if argument.name in {each.label or each.name, each.name}), None)
+        if argument.name is None:
+            target = next((each for each in free if each.label in {None, "_"}), None)
+        if target is None:
+            return None
+        if not target.vararg:
+            free.remove(target)
+        bindings.setdefault(target.name, Bound(argument.value, context))
+    return bindings
+
+
+def _transformed(value: Value, method: str) -> Value:
+    if isinstance(value, Known):
+        if method in _LOWER:
+            return replace(value, text=value.text.lower())
+        if method in _UPPER:
+            return replace(value, text=value.text.upper())
+        if method in {"trim", "trimIndent", "trimMargin", "stripIndent"}:
+            return replace(value, text=value.text.strip())
+    return value
+
+
+def _from_entity(value: Value) -> Known | Missing:
+    """Return a string that was reached through an object: it counts as an enum's."""
+    if isinstance(value, Entity):
+        return Missing()
+    return Known(value.text, "enum") if isinstance(value, Known) else value

@@ -1,0 +1,375 @@
+"""Reading one file: what all languages have in common.
+
+What belongs here: finding calls, declarations and local variables in a tree-sitter tree, in terms of a few hooks. What
+does not: the grammar of one language (`kotlin.py`, `java.py`, `swift.py`, `typescript.py`), or anything that needs a
+second file (`resolve.py`).
+
+A tree-sitter tree exists for every text; where it holds ERROR nodes, the calls and declarations inside are read all the
+same, because a grammar that lags behind its language must not hide a call.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ast_grep_py import Config, Rule, SgNode, SgRoot
+
+from upkeep.content.scan.expression import (
+    UNKNOWN,
+    Argument,
+    Choice,
+    Expression,
+    Group,
+    Invoke,
+    Member,
+    Name,
+    Parameter,
+)
+from upkeep.content.scan.facts import CallSite, Constant, Field, FileFacts, Function, Import, Path, Type
+
+COMMENTS = frozenset({"comment", "line_comment", "block_comment", "multiline_comment"})
+_MAXIMUM_DEPTH = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A call taken apart. `name` is the node that names the method; `arguments` are (label, node)."""
+
+    method: str
+    name: SgNode
+    receiver: SgNode | None
+    arguments: tuple[tuple[str | None, SgNode], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """A local declaration; `value` is None where it is assigned later or cannot be known."""
+
+    name: str
+    value: SgNode | None
+    known: bool = True
+
+
+class Reader(ABC):
+    """Reads one file of one language into `FileFacts`. One instance a file."""
+
+    calls: ClassVar[frozenset[str]]
+    types: ClassVar[frozenset[str]]
+    functions: ClassVar[frozenset[str]]
+    lambdas: ClassVar[frozenset[str]]
+    blocks: ClassVar[frozenset[str]]
+    constants: ClassVar[frozenset[str]]
+    assignments: ClassVar[frozenset[str]]
+    loops: ClassVar[frozenset[str]]
+
+    def __init__(self, text: str, grammar: str) -> None:
+        self.root: SgNode = SgRoot(text, grammar).root()
+        self._binding: set[tuple[str, int]] = set()
+        self._function_numbers: dict[tuple[int, int], int] = {}
+        self._depth = 0
+
+    # What a language says.
+
+    @abstractmethod
+    def package(self) -> Path: ...
+
+    @abstractmethod
+    def imports(self) -> Iterator[Import]: ...
+
+    @abstractmethod
+    def type_name(self, node: SgNode) -> str | None:
+        """Return the name that the type at `node` adds to the scope of what is inside, None for none."""
+
+    @abstractmethod
+    def type_facts(self, node: SgNode, scope: Path) -> Iterator[Type | Constant]: ...
+
+    @abstractmethod
+    def constant_facts(self, node: SgNode, scope: Path) -> Iterator[Constant]:
+        """Yield the constants of a declaration that is not local."""
+
+    @abstractmethod
+    def function_name(self, node: SgNode) -> str | None: ...
+
+    @abstractmethod
+    def function_facts(self, node: SgNode, scope: Path) -> Function: ...
+
+    @abstractmethod
+    def parameters(self, node: SgNode) -> list[Field]:
+        """Return the parameters of the function at `node`."""
+
+    @abstractmethod
+    def lambda_names(self, node: SgNode) -> Collection[str]: ...
+
+    @abstractmethod
+    def loop_names(self, node: SgNode) -> Collection[str]: ...
+
+    @abstractmethod
+    def locals(self, node: SgNode) -> Iterator[Local]:
+        """Yield what the statement at `node` declares."""
+
+    @abstractmethod
+    def assignment(self, node: SgNode) -> tuple[SgNode, SgNode] | None:
+        """Return target and value of the assignment at `node`."""
+
+    @abstractmethod
+    def call_parts(self, node: SgNode) -> Parts | None: ...
+
+    @abstractmethod
+    def read_expression(self, node: SgNode) -> Expression:
+        """Return what the expression at `node` is; callers use `expression`."""
+
+    def is_local(self, node: SgNode) -> bool:
+        """Whether the declaration at `node` stands in a function."""
+        parent = node.parent()
+        return parent is not None and parent.kind() in self.blocks and parent.kind() not in {"program", "source_file"}
+
+    # What follows from it.
+
+    @property
+    def broken(self) -> bool:
+        """Whether the grammar could make nothing of the file."""
+        return self.root.kind() == "ERROR"
+
+    def facts(self, methods: Collection[str], rules: Mapping[int, Config]) -> FileFacts:
+        """Return everything that this file says; calls of `methods` and matches of `rules` (index to ast-grep rule)."""
+        functions = tuple(self._functions())
+        types: list[Type] = []
+        constants: list[Constant] = []
+        for node in self._find(self.types | self.constants):
+            kind, scope = node.kind(), self.scope(node)
+            if kind in self.constants and not self.is_local(node):
+                constants.extend(self.constant_facts(node, scope))
+            if kind in self.types:
+                for fact in self.type_facts(node, scope):
+                    (types if isinstance(fact, Type) else constants).append(fact)  # type: ignore[arg-type]
+        return FileFacts(
+            package=self.package(),
+            imports=tuple(self.imports()),
+            types=tuple(types),
+            constants=tuple(constants),
+            functions=functions,
+            calls=self.call_sites(methods, rules),
+        )
+
+    def call_sites(self, methods: Collection[str], rules: Mapping[int, Config]) -> tuple[CallSite, ...]:
+        """Return the calls of `methods` and the matches of `rules`, in order of appearance."""
+        if not self._function_numbers:
+            self._number_functions()
+        sites = [*self._method_calls(methods), *self._rule_matches(rules)]
+        return tuple(sorted(sites, key=lambda site: site.line))
+
+    def expression(self, node: SgNode) -> Expression:
+        """Return what the expression at `node` is, Unknown beyond a depth that no hand-written name has."""
+        if self._depth > _MAXIMUM_DEPTH:
+            return UNKNOWN
+        self._depth += 1
+        try:
+            return self.read_expression(node)
+        finally:
+            self._depth -= 1
+
+    def identifier(self, node: SgNode) -> Expression:
+        """Return what the identifier at `node` stands for: a local's value, a parameter, or a name to resolve later."""
+        name = unquoted(node.text())
+        bound = self._bind(name, node)
+        return Name((name,)) if bound is None else bound
+
+    def member(self, target: Expression, name: str) -> Expression:
+        """Return `target.name`, as one path where it is one."""
+        if isinstance(target, Name):
+            return Name((*target.parts, name))
+        return Member(target, name)
+
+    def invocation(self, node: SgNode) -> Expression:
+        """Return the call at `node` as an expression."""
+        parts = self.call_parts(node)
+        if parts is None:
+            return UNKNOWN
+        target = None if parts.receiver is None else self.expression(parts.receiver)
+        return Invoke(target, parts.method, self.arguments(parts))
+
+    def arguments(self, parts: Parts) -> tuple[Argument, ...]:
+        return tuple(Argument(label, self.expression(node)) for label, node in parts.arguments)
+
+    def group(self, nodes: Iterable[SgNode]) -> Expression:
+        """Return the statements `nodes` side by side; one alone is itself."""
+        items = tuple(self.expression(node) for node in nodes)
+        return items[0] if len(items) == 1 else Group(items)
+
+    def scope(self, node: SgNode) -> Path:
+        """Return the names of the types around `node`, outermost first."""
+        names = [self.type_name(each) for each in node.ancestors() if each.kind() in self.types]
+        return tuple(name for name in reversed(names) if name is not None)
+
+    def _find(self, kinds: Collection[str], within: SgNode | None = None) -> list[SgNode]:
+        rules: list[Rule] = [{"kind": kind} for kind in sorted(kinds)]
+        return (within or self.root).find_all(any=rules)
+
+    def _functions(self) -> Iterator[Function]:
+        for node in self._number_functions():
+            yield self.function_facts(node, self.scope(node))
+
+    def _number_functions(self) -> list[SgNode]:
+        nodes = [node for node in self._find(self.functions) if self.function_name(node) is not None]
+        self._function_numbers = {position(node): number for number, node in enumerate(nodes)}
+        return nodes
+
+    def _method_calls(self, methods: Collection[str]) -> Iterator[CallSite]:
+        if not methods:
+            return
+        for node in self._find(self.calls):
+            parts = self.call_parts(node)
+            if parts is None or parts.method not in methods:
+                continue
+            receiver = "" if parts.receiver is None else last_name(parts.receiver.text())
+            sources = tuple(squeezed(argument.text()) for _, argument in parts.arguments)
+            yield self._site(node, parts.name, parts.method, receiver, self.arguments(parts), sources)
+
+    def _rule_matches(self, rules: Mapping[int, Config]) -> Iterator[CallSite]:
+        for number, config in rules.items():
+            for node in self.root.find_all(config):
+                event = node.get_match("EVENT")
+                if event is None:
+                    continue
+                single = node.get_match("PROPERTIES")
+                others = [single] if single is not None else node.get_multiple_matches("PROPERTIES")
+                others = [each for each in others if each.is_named()]
+                arguments = [Argument("$EVENT", self.expression(event))]
+                if others:
+                    arguments.append(Argument("$PROPERTIES", self.group(others)))
+                sources = (squeezed(event.text()),)
+                yield self._site(node, node, "", "", tuple(arguments), sources, rule=number)
+
+    def _site(
+        self,
+        node: SgNode,
+        name: SgNode,
+        method: str,
+        receiver: str,
+        arguments: tuple[Argument, ...],
+        sources: tuple[str, ...],
+        rule: int | None = None,
+    ) -> CallSite:
+        names: list[str] = []
+        function = None
+        for ancestor in node.ancestors():
+            kind = ancestor.kind()
+            if kind in self.functions:
+                own = self.function_name(ancestor)
+                names.extend([own] if own else [])
+                if function is None and own:
+                    function = self._function_numbers.get(position(ancestor))
+            elif kind in self.types:
+                names.extend([own] if (own := self.type_name(ancestor)) else [])
+        return CallSite(
+            method=method,
+            receiver=receiver,
+            arguments=arguments,
+            sources=sources,
+            line=name.range().start.line + 1,
+            scope=self.scope(node),
+            symbol=".".join(reversed(names)),
+            function=function,
+            rule=rule,
+        )
+
+    def _bind(self, name: str, node: SgNode) -> Expression | None:
+        """Return what the local variable or parameter `name` is at `node`; None where it is neither."""
+        for ancestor in node.ancestors():
+            kind = ancestor.kind()
+            if kind in self.blocks and (bound := self._local(name, ancestor, node)) is not None:
+                return bound
+            if kind in self.lambdas and name in self.lambda_names(ancestor):
+                return UNKNOWN
+            if kind in self.loops and name in self.loop_names(ancestor):
+                return UNKNOWN
+            if kind in self.functions:
+                for field in self.parameters(ancestor):
+                    if field.name == name:
+                        return Parameter(name, field.default)
+            if kind in self.types:
+                return None
+        return None
+
+    def _local(self, name: str, block: SgNode, use: SgNode) -> Expression | None:
+        if block.kind() in {"program", "source_file"}:
+            return None
+        found: Local | None = None
+        start = position(use)[0]
+        for child in block.children():
+            if position(child)[0] >= start:
+                break
+            if position(child)[1] <= start:
+                found = next((local for local in self.locals(child) if local.name == name), found)
+        if found is None:
+            return None
+        key = (name, position(block)[0])
+        if key in self._binding or not found.known:
+            return UNKNOWN
+        self._binding.add(key)
+        try:
+            return self._value(found, block, use)
+        finally:
+            self._binding.discard(key)
+
+    def _value(self, local: Local, block: SgNode, use: SgNode) -> Expression:
+        """Return the values that `local` can have: several only where no one of them is sure to be overwritten."""
+        options = [] if local.value is None else [self.expression(local.value)]
+        mutations: list[Expression] = []
+        for node in self._find(self.assignments | self.calls, block):
+            parts = self.call_parts(node) if node.kind() in self.calls else None
+            if parts is not None and parts.receiver is not None and parts.receiver.text() == local.name:
+                if position(node)[1] <= position(use)[0] and len(parts.arguments) > 1:
+                    mutations.append(Invoke(None, parts.method, self.arguments(parts)))
+                continue
+            change = self.assignment(node)
+            if change is None:
+                continue
+            target, value = change
+            if target.text() == local.name:
+                if local.value is not None and self._unconditional(node, block):
+                    return UNKNOWN
+                options.append(self.expression(value))
+            elif target.text().startswith(local.name + "["):
+                mutations.append(self.expression(node))
+        result = options[0] if len(options) == 1 else Choice(tuple(options)) if options else UNKNOWN
+        return Invoke(result, "apply", (Argument(None, Group(tuple(mutations))),)) if mutations else result
+
+    def _unconditional(self, node: SgNode, block: SgNode) -> bool:
+        nearest = next((each for each in node.ancestors() if each.kind() in self.blocks), None)
+        return nearest is not None and position(nearest) == position(block)
+
+
+def position(node: SgNode) -> tuple[int, int]:
+    """Return where `node` begins and ends in its text."""
+    place = node.range()
+    return place.start.index, place.end.index
+
+
+def named(node: SgNode) -> list[SgNode]:
+    """Return the named children of `node`, without comments."""
+    return [child for child in node.children() if child.is_named() and child.kind() not in COMMENTS]
+
+
+def child_of(node: SgNode, *kinds: str) -> SgNode | None:
+    """Return the first child of one of `kinds`."""
+    return next((child for child in node.children() if child.kind() in kinds), None)
+
+
+def last_name(text: str) -> str:
+    """Return the last name in the source of a receiver: `Tracker` of `com.app.Tracker`, `get` of `Tracker.get()`."""
+    text = text.split("(", 1)[0].rstrip("?!. \n\t")
+    return unquoted(text.rsplit(".", 1)[-1].strip("?!() \n\t"))
+
+
+def unquoted(name: str) -> str:
+    """Return an identifier without the back-quotes that Kotlin and Swift allow."""
+    return name.strip("`")
+
+
+def squeezed(text: str) -> str:
+    """Return source text on one line."""
+    return " ".join(text.split())
