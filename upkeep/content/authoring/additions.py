@@ -42,14 +42,14 @@ def add_events(book: Workbook, delta: ScanDelta, head: ScanResult) -> None:
     fresh: dict[str, list[str]] = defaultdict(list)
     undecided: dict[str, Decision] = {}
     for name, found in calls.items():
-        decision = placement.place(found)
-        for slug in (*decision.flows, *decision.new):
+        decision = placement.place(name, found)
+        for slug in decision.flows:
             (into if slug in book.content.flows else fresh)[slug].append(name)
-            placement.learn(name, slug, found)
         if decision.suspected:
             undecided[name] = decision
+    types = flow_edit.property_types([flow.data for flow in book.content.flows.values()])
     for slug, names in into.items():
-        _add_to_flow(book, slug, {name: calls[name] for name in names}, head)
+        _add_to_flow(book, slug, {name: calls[name] for name in names}, head, types)
     _add_flows(book, {slug: {name: calls[name] for name in names} for slug, names in fresh.items()})
     _leave_unassigned(book, undecided, calls)
 
@@ -63,7 +63,7 @@ def _evidence(book: Workbook) -> evidence.Evidence | None:
         return None
 
 
-def _add_to_flow(book: Workbook, slug: str, calls: Calls, head: ScanResult) -> None:
+def _add_to_flow(book: Workbook, slug: str, calls: Calls, head: ScanResult, types: Mapping[str, str]) -> None:
     flow = book.content.flows[slug]
     style = flow.events or [event for other in book.content.flows.values() for event in other.events]
     neighbours = _Neighbours(flow, head)
@@ -75,7 +75,6 @@ def _add_to_flow(book: Workbook, slug: str, calls: Calls, head: ScanResult) -> N
         data = new_entry(name, found, style, neighbours.same_component(found), stage)
         entries.append(flow_edit.NewEntry(data, tuple(after), stage if "stage" in data else None))
         neighbours.add(name, found, data)
-    types = flow_edit.property_types([other.data for other in book.content.flows.values()])
     if not book.edit_flow(slug, partial(flow_edit.add_events, entries=entries, types=types)):
         return
     book.added += [EventRef(flow=slug, name=name) for name in calls]

@@ -20,12 +20,12 @@ from upkeep.content.authoring.words import slug
 APP = "app"
 """The feature of a file whose path tells nothing."""
 
-MARKERS = frozenset({"feature", "features", "flow", "flows", "module", "modules", "screens", "pages", "packages"})
+MARKERS = frozenset({"feature", "features", "flow", "flows", "module", "modules", "packages"})
 SOURCE_ROOTS = frozenset({"kotlin", "java", "swift", "sources"})
 _SILENT_WORDS = """
     src main app apps lib libs library libraries com org net io in co dev me android androidmain ios iosmain jvm
     jvmmain desktopmain commonmain common core shared base util utils utility utilities helper helpers extension
-    extensions ui uis data domain presentation view views viewmodel viewmodels screen component components
+    extensions ui uis data domain presentation view views viewmodel viewmodels screen screens page pages component components
     composable composables compose api impl internal di model models repository repositories usecase usecases
     interactor interactors fragment fragments activity activities widget widgets dialog dialogs analytics tracking
     tracker event events manager managers service services source sources kotlin java swift ts js web client
@@ -33,6 +33,27 @@ _SILENT_WORDS = """
     db design theme resources res client kmp multiplatform multi platform debug release index
 """
 SILENT = MARKERS.union(_SILENT_WORDS.split())
+HOLLOW = frozenset(
+    {
+        "src",
+        "main",
+        "app",
+        "common",
+        "core",
+        "shared",
+        "base",
+        "ui",
+        "util",
+        "utils",
+        "api",
+        "impl",
+        "internal",
+        "kotlin",
+    }
+    | {"java", "lib", "libs", "components"}
+)
+"""What tells nothing even behind a marker: `features/network` is a feature, `features/common` is none."""
+
 _AFFIX = re.compile(
     r"^(?:feature|feat|features|module|lib)[-_.]+|[-_.]+(?:feature|module|ui|impl|api|android|ios|data|domain)$"
 )
@@ -56,10 +77,12 @@ class Features:
 
     def of(self, path: str) -> Feature:
         folders, start = _split(path)
-        for index in (*_marked(folders), *_modules(folders, start), *self._package(folders, start)):
-            name = _AFFIX.sub("", folders[index].lower())
-            if name and name not in SILENT and not name.isdigit():
-                return Feature(slug(_AFFIX.sub("", folders[index])), "/".join(folders[: index + 1]))
+        places = [(index, HOLLOW) for index in _marked(folders)]
+        places += [(index, SILENT) for index in (*_modules(folders, start), *self._package(folders, start))]
+        for index, silent in places:
+            name = _AFFIX.sub("", folders[index])
+            if name and name.lower() not in silent and not name.isdigit():
+                return Feature(slug(name), "/".join(folders[: index + 1]))
         return Feature(APP, "/".join(folders))
 
     def _package(self, folders: list[str], start: int) -> Iterable[int]:

@@ -38,11 +38,10 @@ Key = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Decision:
-    """Either `flows` (slugs of flows that exist), or `new` (slugs of flows to be made), or, where neither, the flows
-    that are equally likely in `suspected`. `reason` says why in one sentence."""
+    """Where an event is documented: `flows` are slugs, of flows that exist or are to be made. Without any, the flows
+    that are equally likely are in `suspected`, and `reason` says why in one sentence."""
 
     flows: tuple[str, ...] = ()
-    new: tuple[str, ...] = ()
     suspected: tuple[str, ...] = ()
     reason: str = ""
 
@@ -64,23 +63,27 @@ class Placement:
         self._learn_evidence(evidence)
         self._learn_calls(head, evidence)
 
-    def place(self, calls: Sequence[Call]) -> Decision:
-        """Decide for one event by its calls, file by file. A file that decides counts for more than one that does not;
-        several that decide for different flows document the event in each of them."""
+    def place(self, name: str, calls: Sequence[Call]) -> Decision:
+        """Decide for one event by its calls, file by file, and remember it for those that come after.
+
+        Files that decide for different flows document the event in each of them. A file that only a new flow could take
+        counts where no flow of the content takes the event, and one that does not decide only where no other does.
+        """
         by_file: dict[str, list[Call]] = defaultdict(list)
         for call in calls:
             by_file[call.path].append(call)
-        decisions = [self._place_in_file(path, found) for path, found in by_file.items()]
-        flows = tuple(dict.fromkeys(name for decision in decisions for name in decision.flows))
-        if flows:
-            return Decision(flows=flows)
-        suspected = tuple(sorted({name for decision in decisions for name in decision.suspected}))
-        if suspected:
-            return Decision(suspected=suspected, reason=next(d.reason for d in decisions if d.suspected))
-        return Decision(new=tuple(dict.fromkeys(name for decision in decisions for name in decision.new)))
+        decisions = {path: self._place_in_file(path, found) for path, found in by_file.items()}
+        clear = {path: decision.flows[0] for path, decision in decisions.items() if decision.flows}
+        if any(flow in self._flows for flow in clear.values()):
+            clear = {path: flow for path, flow in clear.items() if flow in self._flows}
+        for path, flow in clear.items():
+            self._learn(name, flow, by_file[path])
+        if clear:
+            return Decision(flows=tuple(dict.fromkeys(clear.values())))
+        suspected = sorted({flow for decision in decisions.values() for flow in decision.suspected})
+        return Decision(suspected=tuple(suspected), reason=next(iter(decisions.values())).reason)
 
-    def learn(self, name: str, flow: str, calls: Iterable[Call]) -> None:
-        """Take note of a decision: what comes after goes by it too."""
+    def _learn(self, name: str, flow: str, calls: Iterable[Call]) -> None:
         self._named.setdefault(flow, flow)
         for call in calls:
             for key in self._places(call.path, call.symbol):
@@ -99,7 +102,7 @@ class Placement:
         if left:
             names = ", ".join(sorted(left))
             return Decision(suspected=tuple(sorted(left)), reason=f"the events around {path} belong equally to {names}")
-        return Decision(new=(self._features.of(path).slug,))
+        return Decision(flows=(self._features.of(path).slug,))
 
     def _signs(self, path: str, calls: Sequence[Call]) -> Iterator[Counter[str]]:
         for depth in range(3):
