@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from tests.support.github_server import Fault, GitHubServer, HostedRepository, Request, serve
+from tests.support.github_http import serve
+from tests.support.github_server import Fault, GitHubServer, HostedRepository, Request
 from tests.support.repositories import RepoBuilder
 from tests.support.tools import tool
 from upkeep.forges.github import GitHubForge
