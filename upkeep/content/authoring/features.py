@@ -25,12 +25,13 @@ SOURCE_ROOTS = frozenset({"kotlin", "java", "swift", "sources"})
 _SILENT_WORDS = """
     src main app apps lib libs library libraries com org net io in co dev me android androidmain ios iosmain jvm
     jvmmain desktopmain commonmain common core shared base util utils utility utilities helper helpers extension
-    extensions ui uis data domain presentation view views viewmodel viewmodels screen screens page pages component components
-    composable composables compose api impl internal di model models repository repositories usecase usecases
-    interactor interactors fragment fragments activity activities widget widgets dialog dialogs analytics tracking
-    tracker event events manager managers service services source sources kotlin java swift ts js web client
-    mobile container containers hook hooks store stores state states navigation nav local remote network database
-    db design theme resources res client kmp multiplatform multi platform debug release index
+    extensions ui uis data domain presentation view views viewmodel viewmodels screen screens page pages
+    component components composable composables compose api impl internal di model models repository
+    repositories usecase usecases interactor interactors fragment fragments activity activities widget widgets
+    dialog dialogs analytics tracking tracker event events manager managers service services source sources
+    kotlin java swift ts js web client mobile container containers hook hooks store stores state states
+    navigation nav local remote network database db design theme resources res client kmp multiplatform multi
+    platform debug release index
 """
 SILENT = MARKERS.union(_SILENT_WORDS.split())
 HOLLOW = frozenset(
