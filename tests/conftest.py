@@ -7,4 +7,5 @@ pytest_plugins = [
     "tests.support.git_server",
     "tests.support.github",
     "tests.support.model_server",
+    "tests.support.updates",
 ]

@@ -20,7 +20,7 @@ from upkeep.content.proposal import Web, web_of
 from upkeep.content.ranges import BRANCH_PREFIX
 from upkeep.database.server import Database
 from upkeep.errors import BranchGone
-from upkeep.forges.base import Forge
+from upkeep.forges.base import Forge, PullRequest
 from upkeep.forges.github import GitHubForge
 from upkeep.forges.registry import open_forge
 from upkeep.git import Repository
@@ -29,6 +29,20 @@ from upkeep.runs import Run
 
 def nothing(step: str) -> None:
     """The default of `Desk.before`."""
+
+
+class Listing:
+    """The pull requests as this run listed them, for one publish: a step that is executed again lists anew."""
+
+    def __init__(self) -> None:
+        self._listed: list[PullRequest] | None = None
+
+    def put(self, listed: list[PullRequest]) -> None:
+        self._listed = listed
+
+    def take(self) -> list[PullRequest] | None:
+        listed, self._listed = self._listed, None
+        return listed
 
 
 @dataclass(frozen=True)
@@ -46,6 +60,7 @@ class Desk:
     dry_run: bool = False
     retry: bool = False
     before: Callable[[str], None] = field(default=nothing)
+    listing: Listing = field(default_factory=Listing)
 
     @property
     def subject(self) -> str:

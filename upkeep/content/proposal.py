@@ -16,6 +16,7 @@ from upkeep.content.compare import ContentDelta, FlowDelta
 from upkeep.content.records import ChangeSet, GeneratedContent
 from upkeep.forges import text
 from upkeep.guardrails.report import Check
+from upkeep.publish import link
 
 _MARK = re.compile(r"<!-- upkeep:update (\S+) -->")
 _FLOWS_SHOWN = 60
@@ -121,12 +122,12 @@ def _notes(change_set: ChangeSet, content: GeneratedContent) -> list[str]:
     if change_set.kind != "range":
         notes.append(f"> **Note:** {text.inline(change_set.reason)}.")
     if change_set.stacked_on is not None:
-        number = change_set.stacked_on.number
+        number = link(change_set.stacked_on)
         notes.append(
-            f"> **Builds on #{number}**, which a person edited: this branch starts from it and keeps every edit."
+            f"> **Builds on {number}**, which a person edited: this branch starts from it and keeps every edit."
         )
     if change_set.supersedes:
-        numbers = ", ".join(f"#{each.number}" for each in change_set.supersedes)
+        numbers = ", ".join(link(each) for each in change_set.supersedes)
         notes.append(f"> **Supersedes {numbers}**: their range is covered here.")
     if content.unsafe_no_sandbox:
         notes.append("> **Warning:** the agent ran without our sandbox (`unsafe_no_sandbox: true`).")

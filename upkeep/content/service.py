@@ -58,6 +58,7 @@ def plan(desk: Desk, head: UpstreamHead) -> ChangeSet:
     """Decide what `head` asks for, from what the forge and the target's base branch say."""
     base_sha = desk.fetch_target()
     listed = desk.forge.pull_requests(desk.watch.target.repo, branch_prefix=BRANCH_PREFIX)
+    desk.listing.put(listed)
     proposed = [_judge(desk, each, base_sha) for each in listed if _is_ours(desk, each)]
     decided = ranges.decide(
         head.sha,
@@ -237,7 +238,7 @@ def publish(desk: Desk, change_set: ChangeSet, content: GeneratedContent) -> Pub
             body=proposed.body,
         )
     published = publishing.publish(
-        desk.target, desk.forge, desk.run.lock, proposed, listed=change_set.supersedes, before=desk.before
+        desk.target, desk.forge, desk.run.lock, proposed, listed=desk.listing.take(), before=desk.before
     )
     desk.before("state")
     _record(desk, change_set, content, published)

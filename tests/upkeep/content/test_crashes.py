@@ -202,7 +202,7 @@ def test_a_full_disk_is_an_error_that_says_so_and_the_next_run_works(
             filler.write_bytes(b"\0" * (2 * 1024 * 1024 + 900 * 1024))
             with pytest.raises((UpkeepError, OSError)) as caught:
                 pair.update()
-            assert "space" in str(caught.value).lower()
+            assert "disk is full" in str(caught.value)
             promises_hold(pair)
             filler.unlink()
             pair.update()

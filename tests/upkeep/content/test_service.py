@@ -14,6 +14,7 @@ from upkeep.database.state import read_watch
 from upkeep.errors import BranchGone, ContentInvalid
 from upkeep.forges.local import LocalForge
 from upkeep.forges.registry import open_local
+from upkeep.publish import superseded_by
 
 
 def forge(pair: Pair) -> LocalForge:
@@ -86,7 +87,7 @@ def test_an_untouched_open_pull_request_is_superseded_after_the_new_one_exists(p
     pair.push({CART: cart("cart opened")})
     done = pair.update()
     assert states(pair) == {1: "closed", 2: "open"}
-    assert "Superseded by #2" in forge(pair).pull_request(REPO, 1).body
+    assert superseded_by(forge(pair).pull_request(REPO, 1)) == 2
     assert {"cart opened", "checkout coupon applied"} <= names(pair, BRANCH_PREFIX + pair.app.head())
     assert done.change_set.kind == "bootstrap"
 
