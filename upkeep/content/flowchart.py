@@ -598,12 +598,10 @@ class _Grammar:
 
     def fail(self, expected: str) -> NoReturn:
         token = self.peek()
-        self.fail_at(token.start, f"expected {expected}, found {self.found(token)}")
+        blanks = len(token.value) - len(token.value.lstrip(" \t")) if "LINK" in token.kind else 0
+        self.fail_at(token.start + blanks, f"expected {expected}, found {self.found(token)}")
 
     def fail_at(self, offset: int, message: str) -> NoReturn:
-        # A link token begins with the blanks before it; point at what can be seen.
-        while offset < len(self.source.clean) - 1 and self.source.clean[offset] in " \t":
-            offset += 1
         origin = self.source.origin(offset)
         line, column = LineIndex(self.source.text).position(origin)
         raise FlowchartSyntaxError(message, origin, line, column)
@@ -618,7 +616,7 @@ class _Grammar:
             return "`end` (a reserved word: it closes a subgraph and names no node)"
         if token.kind == "STUCK":
             return f"`{rest[0]}`"
-        return f"`{token.value.strip() or ' '}`"
+        return f"`{token.value.strip()}`" if token.value.strip() else "a blank"
 
     # statements
 

@@ -1,0 +1,67 @@
+"""Flowcharts with the verdict of Mermaid 11.17.2.
+
+What belongs here: texts that test_flowchart.py holds against our parser and test_mermaid.py against Mermaid's own, so
+that the two cannot drift apart unseen. What does not: what the texts mean.
+"""
+
+from __future__ import annotations
+
+ACCEPTED = [
+    "flowchart TD",
+    "flowchart TD;A-->B;",
+    "graph\nA-->B",
+    "flowchart BR\nA",
+    "flowchart-elk TD\nA",
+    "flowchart TD\nA --> B & C --> D",
+    'flowchart TD\nA["x"] --> B("y") --> C(("z")) & D{{hex}} & E>odd]',
+    "flowchart TD\nA[[sub]] --> B[(db)] --> C[/p/] --> D[\\q\\] --> E[/r\\] --> F[\\s/]",
+    "flowchart TD\nA(-ell-) --> B(((dc)))",
+    "flowchart TD\nA -- text --> B\nC == text ==> D\nE -. text .-> F\nG ---|x| H",
+    "flowchart TD\nI ~~~ J\nK <--> L\nM o--o N\nO x--x P",
+    "flowchart TD\nA-.->B-..->C==>D====>E---->F",
+    'flowchart TD\nA --"x y"--> B',
+    'flowchart TD\nA -->|"x (y)"| B',
+    "flowchart TD\nsubgraph one\na-->b\nend\nsubgraph two [Title here]\ndirection LR\nc\nend\none --> two",
+    'flowchart TD\nsubgraph "quoted title"\na\nend',
+    "flowchart TD\nA:::event --> B:::ui\nclassDef event fill:#f00\nclass A event",
+    "flowchart TD\nA-->B\nlinkStyle 0 stroke:#ff3,stroke-width:4px\nlinkStyle default stroke:#000",
+    "flowchart TD\nstyle A fill:#f9f,stroke:#333,stroke-width:4px;\nA",
+    'flowchart TD\nclick A "https://example.org" "tip" _blank\nA\nclick A call cb(1,2) "tip"\nclick A href "x"',
+    "---\ntitle: x\n---\nflowchart TD\nA-->B",
+    '%%{init: {"theme":"dark"}}%%\nflowchart TD\nA-->B',
+    "%% comment\nflowchart TD\nA-->B\n%% comment\nB-->C",
+    "flowchart TD\né --> ñ[ünïcode — “quoted”]",
+    'flowchart TD\nA["`markdown **x**`"] --> B',
+    "flowchart TD\nA e1@--> B\ne1@{ animate: true }",
+    'flowchart TD\nA@{ shape: rect, label: "hi" } --> B',
+    "flowchart TD\naccTitle: hello\naccDescr: there\nA",
+    "flowchart TD\naccDescr {\n several lines\n}\nA",
+    "flowchart TD\nA[#quot;x#quot;]",
+    "flowchart TD\nA --> End",
+    "flowchart TD\n1 --> 2a\n3[x]\na-b --> c.d",
+    'flowchart TD\nA["x\n\ny"] --> B[x\ny]',
+    "flowchart TD\r\n  A --> B\r\n  class A,B event\r\n",
+]
+REFUSED = [
+    ("A --> B", 1, 1, "`flowchart` or `graph`"),
+    ("flowchart XX\nA", 1, 10, "a direction"),
+    ("flowchart TD\nA -->|tap (twice)| B", 2, 11, "found `(`"),
+    ("flowchart TD\nA[tap (twice)]", 2, 7, "expected `]`"),
+    ("flowchart TD\nA([tap (twice)])", 2, 8, "expected `])`"),
+    ("flowchart TD\nA{tap (twice)}", 2, 7, "expected `}`"),
+    ('flowchart TD\nA[""]', 2, 5, "a label"),
+    ('flowchart TD\nA["open', 2, 8, "`]`"),
+    ("flowchart TD\nA --> ", 2, 7, "a node"),
+    ("flowchart TD\nA --> end", 2, 7, "a reserved word"),
+    ("flowchart TD\nA-->B\nend", 3, 1, "a reserved word"),
+    ("flowchart TD\nA-->B\nclass A event ", 3, 14, "a new line"),
+    ("flowchart TD\nA-->B\nclass A, B event", 3, 11, "a new line"),
+    ("flowchart TD\nA-->B\nlinkStyle 1 stroke:#ff3", 3, 11, "there is no link 1"),
+    ("flowchart TD\nA[x] B[y]", 2, 6, "a link, a new line"),
+    ("flowchart TD\nclassDef a fill:#fff; B-->C;", 2, 17, "a new line"),
+    ("flowchart TD\nA &B", 2, 4, "a blank after `&`"),
+    ("flowchart TD\nsubgraph a\nb", 3, 2, "`end` of a subgraph"),
+    ("flowchart TD\nsubgraph\nb\nend", 2, 9, "a title"),
+    ("flowchart TD\nA ] B", 2, 3, "`]`"),
+    ("flowchart TD\nA --> B %% no comment here", 2, 9, "a link, a new line"),
+]
