@@ -188,7 +188,9 @@ def _overrides(settings: Mapping[str, object]) -> Iterable[str]:
 
 
 def _toml(value: object) -> str:
-    """A TOML value on one line. JSON's strings, numbers and booleans are TOML's too (https://toml.io/en/v1.0.0)."""
+    """A TOML value on one line. JSON's strings, numbers and booleans are TOML's too (https://toml.io/en/v1.0.0), but
+    for DEL, which TOML wants escaped."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(str(key))} = {_toml(item)}" for key, item in value.items()) + "}"
-    return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
+        return "{" + ", ".join(f"{_toml(str(key))} = {_toml(item)}" for key, item in value.items()) + "}"
+    plain = str(value) if isinstance(value, Path) else value
+    return json.dumps(plain, ensure_ascii=False).replace("\x7f", "\\u007f")

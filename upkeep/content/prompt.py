@@ -112,6 +112,12 @@ def _change(assignment: Assignment) -> str:
         "",
         *_data([f"{commit.sha[:12]} {commit.subject}" for commit in shown]),
     ]
+    if assignment.kind == "rewritten":
+        lines += [
+            "",
+            "The upstream's history was rewritten: the documentation describes a commit that is no longer part of it. "
+            "`upstream.patch` is the difference from there.",
+        ]
     return "\n".join(lines)
 
 

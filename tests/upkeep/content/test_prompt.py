@@ -88,6 +88,11 @@ def test_a_bootstrap_covers_the_whole_source() -> None:
     assert data_of(prompt) == []
 
 
+def test_a_rewritten_history_is_said() -> None:
+    assert "history was rewritten" in build_prompt(assignment(kind="rewritten"))
+    assert "history was rewritten" not in build_prompt(assignment())
+
+
 def test_findings_of_the_last_try_are_handed_back() -> None:
     finding = Finding(
         code="unknown_event",

@@ -1,0 +1,94 @@
+"""Opening an engine by its settings, and the engine without a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from upkeep.agents.base import Agent, AgentTask, Usage
+from upkeep.agents.codex import CodexAgent
+from upkeep.agents.registry import open_agent
+from upkeep.agents.scan import ScanAgent
+from upkeep.config import CodexAgentSettings, ScanAgentSettings
+from upkeep.errors import AgentError, ConfigError
+
+
+def test_codex_takes_every_setting() -> None:
+    settings = CodexAgentSettings(
+        engine="codex",
+        bin="/opt/codex",
+        model="m",
+        effort="low",
+        api_key=SecretStr("key-123456"),
+        base_url="http://localhost/v1",
+        timeout_minutes=1,
+        idle_minutes=2,
+        budget_usd=None,
+        unsafe_no_sandbox=True,
+    )
+    agent = open_agent("writer", settings)
+    assert agent == CodexAgent(
+        "writer", "/opt/codex", "m", "low", SecretStr("key-123456"), "http://localhost/v1", 1, 2, None, True
+    )
+    assert (agent.engine, agent.writes_with_model) == ("codex", True)
+    assert "key-123456" not in repr(agent)
+
+
+def test_scan_has_no_model() -> None:
+    agent = open_agent("scan", ScanAgentSettings(engine="scan"))
+    assert (agent.name, agent.engine, agent.model, agent.writes_with_model) == ("scan", "scan", "", False)
+
+
+def test_an_engine_that_is_not_there_is_named_with_those_that_are() -> None:
+    settings: Any = CodexAgentSettings.model_construct(engine="claude")
+    stranger = type("ClaudeSettings", (), {"engine": settings.engine})()
+    with pytest.raises(ConfigError) as caught:
+        open_agent("writer", stranger)
+    assert "claude" in caught.value.message
+    assert "scan, codex" in caught.value.remedy
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> AgentTask:
+    return AgentTask(
+        subject="watch/app", work=tmp_path, prompt="", answer_schema={}, log_dir=tmp_path, offline=lambda: {"ok": True}
+    )
+
+
+def test_scan_runs_the_offline_procedure_for_nothing(task: AgentTask) -> None:
+    agent: Agent = ScanAgent("scan")
+    result = agent.run(task)
+    assert (result.outcome, result.answer, result.transcript, result.sandbox) == ("answered", {"ok": True}, None, "")
+    assert result.usage == Usage(engine="scan", cost_priced_usd=0.0, basis="none")
+    assert result.usage.cost_usd == 0
+
+
+def test_scan_refuses_what_only_a_model_can_do(task: AgentTask) -> None:
+    with pytest.raises(AgentError) as caught:
+        ScanAgent("scan").run(task.model_copy(update={"offline": None}))
+    assert (caught.value.reason, caught.value.exit_code) == ("agent.no_offline", 4)
+
+
+def test_what_the_offline_procedure_raises_goes_through(task: AgentTask) -> None:
+    def broken() -> dict[str, Any]:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        ScanAgent("scan").run(task.model_copy(update={"offline": broken}))
+
+
+class TestUsage:
+    def test_attempts_add_up(self) -> None:
+        first = Usage(engine="codex", requests=1, input_uncached=10, output=2, basis="events", cost_priced_usd=0.5)
+        second = Usage(engine="codex", requests=2, cache_read=5, reasoning=3, basis="rollout", complete=False)
+        total = first + second
+        assert (total.requests, total.tokens, total.cost_usd, total.complete) == (3, 20, 0.5, False)
+        assert (Usage(engine="codex") + first).basis == "events"
+
+    def test_an_unknown_cost_stays_unknown(self) -> None:
+        unpriced = Usage(engine="codex")
+        assert (unpriced + unpriced).cost_priced_usd is None
+        assert unpriced.cost_usd == 0.0
