@@ -52,6 +52,7 @@ class CallFinder:
         self._program = program
         self._settings = settings.root
         self._resolver = Resolver(program)
+        self._named: dict[int, list[Known | Missing]] = {}
         self._methods = {language: {call.method for call in scan.calls} for language, scan in settings.root.items()}
 
     @cached_property
@@ -100,7 +101,7 @@ class CallFinder:
             if not self._own_plumbing(tracked):
                 result.extend(self._site_calls(tracked, skip_parameter=id(tracked) in followed))
         unique = dict.fromkeys(result)
-        return sorted(unique, key=lambda call: (call.path, call.line, call.name is None, call.name or ""))
+        return sorted(unique, key=_order)
 
     # One site.
 
@@ -170,7 +171,11 @@ class CallFinder:
                 yield function.parameters
 
     def _names(self, tracked: Tracked) -> list[Known | Missing]:
-        return self._resolver.names(tracked.event, Context(tracked.file, tracked.site.scope), tracked.style)
+        key = id(tracked)
+        if key not in self._named:
+            context = Context(tracked.file, tracked.site.scope)
+            self._named[key] = self._resolver.names(tracked.event, context, tracked.style)
+        return self._named[key]
 
     def _own_plumbing(self, tracked: Tracked) -> bool:
         """Whether the call passes on a parameter of a function that is itself one of the tracker's methods."""
@@ -233,6 +238,10 @@ class CallFinder:
         )
         for name in self._resolver.names(inner.event, place, inner.style):
             yield _call(file, site, name, source, properties)
+
+
+def _order(call: Call) -> tuple[object, ...]:
+    return call.path, call.line, call.name is None, call.name or "", call.method, call.expression, call.properties
 
 
 def _call(file: File, site: CallSite, name: Known | Missing, source: str, properties: tuple[str, ...]) -> Call:

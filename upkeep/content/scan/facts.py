@@ -111,20 +111,32 @@ _RECORDS: tuple[type, ...] = (
     Import, Field, Supertype, Type, Constant, Function, CallSite, FileFacts,
 )  # fmt: skip
 _TAGS = {record: tag for tag, record in enumerate(_RECORDS)}
-_NAMES = {record: tuple(field.name for field in fields(record)) for record in _RECORDS}
-_TUPLE = -1
+_FIELDS = {record: tuple((field.name, field.default) for field in fields(record)) for record in _RECORDS}
+_TUPLE, _STRINGS, _IMPORTS = -1, -2, -3
+_SEPARATOR = "\x1f"
 
 T = TypeVar("T")
 
 
 def encode(value: Any) -> Any:
-    """Return `value` (a record of this module or of `expression`, or a tuple of them) as plain JSON values."""
+    """Return `value` (a record of this module or of `expression`, or a tuple of them) as plain JSON values.
+
+    Trailing fields that have their default are left out, and what there is most of (imports, paths) is flat: a rescan
+    spends its time on reading this.
+    """
     if value is None or isinstance(value, (str, int)):
         return value
     if isinstance(value, tuple):
+        if value and isinstance(value[0], Import):
+            return [_IMPORTS, *(_SEPARATOR.join((each.alias, *each.path)) for each in value)]
+        if all(isinstance(each, str) for each in value):
+            return [_STRINGS, *value]
         return [_TUPLE, *map(encode, value)]
     record = type(value)
-    return [_TAGS[record], *(encode(getattr(value, name)) for name in _NAMES[record])]
+    items = [(getattr(value, name), default) for name, default in _FIELDS[record]]
+    while items and items[-1][0] == items[-1][1]:
+        items.pop()
+    return [_TAGS[record], *(encode(item) for item, _ in items)]
 
 
 def decode(value: Any, expected: type[T]) -> T:
@@ -134,7 +146,7 @@ def decode(value: Any, expected: type[T]) -> T:
     """
     try:
         record = _decode(value)
-    except (TypeError, IndexError, KeyError, RecursionError) as error:
+    except (TypeError, IndexError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"not an encoded {expected.__name__}") from error
     if not isinstance(record, expected):
         raise ValueError(f"an encoded {type(record).__name__}, not {expected.__name__}")
@@ -144,7 +156,11 @@ def decode(value: Any, expected: type[T]) -> T:
 def _decode(value: Any) -> Any:
     if not isinstance(value, list):
         return value
-    tag, *items = value
-    if tag == _TUPLE:
-        return tuple(map(_decode, items))
-    return _RECORDS[tag](*map(_decode, items))
+    tag = value[0]
+    if tag >= 0:
+        return _RECORDS[tag](*[_decode(item) if isinstance(item, list) else item for item in value[1:]])
+    if tag == _STRINGS:
+        return tuple(value[1:])
+    if tag == _IMPORTS:
+        return tuple(Import(alias, tuple(path)) for alias, *path in (item.split(_SEPARATOR) for item in value[1:]))
+    return tuple([_decode(item) for item in value[1:]])

@@ -29,6 +29,7 @@ _PAIRED = frozenset({"Map", "ImmutableMap"})
 
 
 class JavaReader(Reader):
+    identifiers = frozenset({"identifier", "type_identifier"})
     calls = frozenset({"method_invocation", "object_creation_expression"})
     types = frozenset({
         "class_declaration", "interface_declaration", "enum_declaration", "record_declaration", "enum_constant",

@@ -20,12 +20,13 @@ from upkeep.content.scan.expression import (
     join,
 )
 from upkeep.content.scan.facts import Constant, Field, Function, Import, Path, Supertype, Type
-from upkeep.content.scan.syntax import Local, Parts, Reader, child_of, named, unquoted
+from upkeep.content.scan.syntax import LONGEST_RETURN, Local, Parts, Reader, child_of, named, unquoted
 
 _TRANSPARENT = frozenset({"parenthesized_expression", "annotated_lambda", "postfix_expression", "as_expression"})
 
 
 class KotlinReader(Reader):
+    identifiers = frozenset({"simple_identifier", "type_identifier"})
     calls = frozenset({"call_expression", "constructor_invocation"})
     types = frozenset({"class_declaration", "object_declaration", "companion_object", "enum_entry"})
     functions = frozenset({"function_declaration"})
@@ -249,12 +250,14 @@ class KotlinReader(Reader):
     def _body(self, body: SgNode) -> Expression | None:
         """Return the value of a body that is one expression or one `return`."""
         inner = named(body)
-        if child_of(body, "=") is not None and inner:
+        if not inner or len(body.text()) > LONGEST_RETURN:
+            return None
+        if child_of(body, "=") is not None:
             return self.expression(inner[-1])
-        statements = named(inner[0]) if inner and inner[0].kind() == "statements" else inner
-        returns = body.find_all(kind="jump_expression")
-        if statements and statements[-1].kind() == "jump_expression" and len(returns) == 1:
-            return self.expression(statements[-1])
+        statements = named(inner[0]) if inner[0].kind() == "statements" else inner
+        if statements and statements[-1].kind() == "jump_expression":
+            returns = body.find_all(kind="jump_expression")
+            return self.expression(statements[-1]) if len(returns) == 1 else None
         return None
 
     def _lazy(self, delegate: SgNode) -> Expression:

@@ -73,13 +73,14 @@ def mentions(names: Iterable[str]) -> Callable[[bytes], bool]:
 def file_of(path: str, language: Language, facts: FileFacts) -> File:
     """Return the file with what its path adds: a TypeScript file is a module, and its imports are relative to it."""
     if language != "typescript":
-        return File(path, language, facts)
+        return File(path, language, facts, {each.alias: each.path for each in facts.imports})
     module = posixpath.splitext(path)[0]
     folder = posixpath.dirname(module)
     imports = tuple(
         replace(each, path=(_module(each, folder), *each.path[1:])) if each.path else each for each in facts.imports
     )
-    return File(path, language, replace(facts, package=(module,), imports=imports))
+    aliases = {each.alias: each.path for each in imports}
+    return File(path, language, replace(facts, package=(module,), imports=imports), aliases)
 
 
 def _module(each: Import, folder: str) -> str:

@@ -11,7 +11,7 @@ be the one declaration of that name in the tree; where there are several it stay
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from upkeep.content.scan.facts import Constant, FileFacts, Function, Path, Supertype, Type
@@ -20,18 +20,16 @@ from upkeep.content.scan.settings import Language
 _DEPTH = 6
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class File:
     path: str
     language: Language
     facts: FileFacts
-
-    def imported(self, alias: str) -> Path | None:
-        """Return what `alias` was imported as."""
-        return next((each.path for each in self.facts.imports if each.alias == alias), None)
+    aliases: Mapping[str, Path]
+    """What is imported, by the name that it has here."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Symbol:
     """A declaration. `path` is its whole path, package first."""
 
@@ -54,18 +52,23 @@ class Program:
         self._symbols: dict[tuple[Language, Path], list[Symbol]] = defaultdict(list)
         self._names: dict[tuple[Language, str], list[Symbol]] = defaultdict(list)
         self._functions: dict[tuple[Language, str], list[tuple[File, Function]]] = defaultdict(list)
+        self._own: dict[tuple[str, Path], list[Symbol]] = defaultdict(list)
+        self._found: dict[tuple[str, Path, Path], tuple[list[Symbol], Path]] = {}
 
     def add(self, file: File) -> None:
         """Take in a file; one that is there already is left alone."""
         if file.path in self.files:
             return
         self.files[file.path] = file
+        self._found.clear()
         language, package = family(file.language), file.facts.package
         declarations: tuple[Type | Constant, ...] = (*file.facts.types, *file.facts.constants)
         for fact in declarations:
             symbol = Symbol(file, (*package, *fact.path), fact)
             self._symbols[language, symbol.path].append(symbol)
             self._names[language, fact.path[-1]].append(symbol)
+            if isinstance(fact, Constant):
+                self._own[file.path, fact.path[:-1]].append(symbol)
         for function in file.facts.functions:
             self._functions[language, function.path[-1]].append((file, function))
 
@@ -74,6 +77,12 @@ class Program:
 
         Several are returned where one path is declared more than once (build variants); an unknown name gives none.
         """
+        key = (file.path, scope, parts)
+        if key not in self._found:
+            self._found[key] = self._find(parts, file, scope)
+        return self._found[key]
+
+    def _find(self, parts: Path, file: File, scope: Path) -> tuple[list[Symbol], Path]:
         parts = tuple(part for part in parts if part != "Companion")
         symbols, consumed = self._head(parts[0], file, scope), 1
         if not symbols:
@@ -96,11 +105,7 @@ class Program:
             found = self._symbols.get((language, (*symbol.path, name)), [])
             extended = self._extensions(symbol, name)
             return [each for each in (*found, *extended) if isinstance(each.fact, Constant)]
-        return [
-            Symbol(symbol.file, (*symbol.file.facts.package, *constant.path), constant)
-            for constant in symbol.file.facts.constants
-            if constant.path[:-1] == symbol.fact.path
-        ]
+        return self._own.get((symbol.file.path, symbol.fact.path), [])
 
     def supertypes(self, symbol: Symbol) -> list[tuple[Supertype, Symbol]]:
         """Return the supertypes that are declared in the tree, with what they are given."""
@@ -129,7 +134,7 @@ class Program:
                 return own or found
             if length and (inherited := self._inherited(file, scope[:length], name)):
                 return inherited
-        imported = file.imported(name)
+        imported = file.aliases.get(name)
         if imported is not None:
             return self._imported(imported, file)
         if not _distinctive(name):

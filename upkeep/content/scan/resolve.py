@@ -73,6 +73,10 @@ class Context:
     this: Entity | None = None
     depth: int = 0
 
+    def at(self, depth: int) -> Context:
+        """Return this place as seen from `depth` steps away."""
+        return Context(self.file, self.scope, self.bindings, self.this, depth)
+
 
 @dataclass(frozen=True, slots=True)
 class Bound:
@@ -104,7 +108,7 @@ class Resolver:
         for value in self.values(expression, context):
             atoms = self.name_of(value, style) if isinstance(value, Entity) else [value]
             for atom in atoms:
-                final = replace(atom, text=style.apply(atom.text)) if isinstance(atom, Known) else atom
+                final = Known(style.apply(atom.text), atom.how) if isinstance(atom, Known) else atom
                 if final not in result:
                     result.append(final)
         return result
@@ -113,7 +117,7 @@ class Resolver:
         """Return everything that `expression` can be; more than a handful of branches is no knowledge."""
         if context.depth > _DEPTH:
             return [Missing()]
-        values = self._values(expression, replace(context, depth=context.depth + 1))
+        values = self._values(expression, context.at(context.depth + 1))
         return values if len(values) <= _MOST else [Missing()]
 
     def name_of(self, entity: Entity, style: NameStyle) -> list[Known | Missing]:
@@ -160,7 +164,7 @@ class Resolver:
         """Yield the names of the properties that `expression` sets, in order of appearance; repeats happen."""
         if context.depth > _DEPTH:
             return
-        context = replace(context, depth=context.depth + 1)
+        context = context.at(context.depth + 1)
         match expression:
             case Pair(key, _):
                 yield from self._keys(key, context)
@@ -175,7 +179,7 @@ class Resolver:
             case Parameter(name, default):
                 bound = context.bindings.get(name)
                 if bound is not None:
-                    yield from self.properties(bound.value, replace(bound.context, depth=context.depth))
+                    yield from self.properties(bound.value, bound.context.at(context.depth))
                 elif default is not None:
                     yield from self.properties(default, context)
             case Name(parts):
@@ -232,7 +236,7 @@ class Resolver:
     def _parameter(self, name: str, default: Expression | None, context: Context) -> list[Value]:
         bound = context.bindings.get(name)
         if bound is not None:
-            return self.values(bound.value, replace(bound.context, depth=context.depth))
+            return self.values(bound.value, bound.context.at(context.depth))
         if context.bindings and default is not None:
             return self.values(default, context)
         return [Missing(parameter=name)]
@@ -244,7 +248,7 @@ class Resolver:
             return self._accessed(context.this, parts[1:])
         if parts[0] in context.bindings:
             bound = context.bindings[parts[0]]
-            given = self.values(bound.value, replace(bound.context, depth=context.depth))
+            given = self.values(bound.value, bound.context.at(context.depth))
             return [each for value in given for each in self._accessed(value, parts[1:])]
         if context.this is not None and self._is_property(context.this, parts[0]):
             return [each for value in self.member(context.this, parts[0]) for each in self._accessed(value, parts[1:])]
@@ -256,7 +260,7 @@ class Resolver:
             if isinstance(symbol.fact, Constant):
                 values = self._constant(symbol, Context(symbol.file, symbol.scope, depth=context.depth))
             else:
-                values = [Entity(symbol, (), replace(context, bindings={}))]
+                values = [Entity(symbol, (), Context(context.file, context.scope, depth=context.depth))]
             candidates.append([each for value in values for each in self._accessed(value, rest)])
         return self._agreed(candidates)
 
@@ -264,9 +268,9 @@ class Resolver:
         fact = symbol.fact
         if not isinstance(fact, Constant):
             return [Missing()]
-        place = replace(context, file=symbol.file, scope=symbol.scope)
+        place = Context(symbol.file, symbol.scope, context.bindings, context.this, context.depth)
         return [
-            replace(value, how="constant") if isinstance(value, Known) and value.how == "literal" else value
+            Known(value.text, "constant") if isinstance(value, Known) and value.how == "literal" else value
             for value in self.values(fact.value, place)
         ]
 
@@ -322,7 +326,7 @@ class Resolver:
         own = [
             (file, function)
             for file, function in self._program.functions(call.method, context.file.language)
-            if file is context.file or context.file.imported(call.method) is not None
+            if file is context.file or call.method in context.file.aliases
         ]
         if len(own) != 1 or own[0][1].returns is None:
             return None
@@ -355,7 +359,7 @@ class Resolver:
         if call.method in _NAMING and call.target is not None and len(call.arguments) == 1:
             return self._as_constant(call.arguments[0].value, context)
         if isinstance(call.target, Invoke):
-            return self._constructed(call.target, replace(context, depth=context.depth + 1))
+            return self._constructed(call.target, context.at(context.depth + 1))
         if not call.method[:1].isupper() or not call.arguments:
             return [Missing()]
         labelled = next((each for each in call.arguments if each.name in {"name", "event", "eventName"}), None)
@@ -385,7 +389,8 @@ class Resolver:
         """Return what a supertype says of `name`, evaluated for `entity`; None where it says nothing."""
         declared = self._program.constants_of(above.symbol, name)
         if declared:
-            inner = replace(self._context(above), this=entity)
+            outer = self._context(above)
+            inner = Context(outer.file, outer.scope, outer.bindings, entity, outer.depth)
             return self._agreed([self._constant(each, inner) for each in declared])
         found = self.member(above, name, builtin=False, depth=depth)
         return None if found == [Missing()] else found

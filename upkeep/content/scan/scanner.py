@@ -16,6 +16,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -36,7 +37,6 @@ MAXIMUM_BYTES = 2_000_000
 """A longer file is generated: it is listed as failed, not parsed."""
 
 _REMEMBERED_BYTES = 256_000_000
-_ROUNDS = 12
 
 T = TypeVar("T")
 
@@ -108,6 +108,7 @@ class _Survey:
         self._declaring: dict[tuple[Language, str], list[_File]] = defaultdict(list)
         self._callers: dict[str, tuple[CallSite, ...]] = {}
         self._program = Program()
+        self._finder = CallFinder(self._program, settings)
         self._methods = {language: {call.method for call in scan.calls} for language, scan in settings.root.items()}
         self._rules: dict[Language, dict[int, Config]] = {
             language: {number: rule.config() for number, rule in enumerate(scan.rules)}
@@ -120,8 +121,7 @@ class _Survey:
         self._load(file for file in self.files if self.entries[file.key].hit)
         self._settle()
         self._follow()
-        self._settle()
-        calls = CallFinder(self._program, self._settings).calls(self._callers)
+        calls = self._settle()
         self._cache.save({key: self.entries[key] for key in self._changed}, {file.key for file in self.files})
         return calls
 
@@ -152,18 +152,18 @@ class _Survey:
 
     def _load(self, files: Iterable[_File]) -> None:
         """Add the facts of `files` to the program, parsing what the cache does not hold."""
-        missing = []
-        for file in files:
-            if file.path in self._program.files:
-                continue
-            facts = _undamaged(lambda entry=self.entries[file.key]: entry.facts)  # type: ignore[misc]
-            if facts is None:
-                missing.append(file)
-            else:
-                self._program.add(file_of(file.path, file.language, facts))
-        for file, content in self._read(missing):
-            facts = self._parse(file, content)
-            self._program.add(file_of(file.path, file.language, facts))
+        wanted = {file.path: file for file in files if file.path not in self._program.files}
+        known: dict[str, FileFacts] = {}
+        for path, file in wanted.items():
+            facts = _undamaged(partial(_facts, self.entries[file.key]))
+            if facts is not None:
+                known[path] = facts
+        for file, content in self._read([file for path, file in wanted.items() if path not in known]):
+            known[file.path] = self._parse(file, content)
+        if known:
+            self._finder = CallFinder(self._program, self._settings)
+        for path in sorted(known):
+            self._program.add(file_of(path, wanted[path].language, known[path]))
 
     def _parse(self, file: _File, content: bytes) -> FileFacts:
         entry = self.entries[file.key]
@@ -178,31 +178,30 @@ class _Survey:
         self._changed.add(file.key)
         return facts
 
-    def _settle(self) -> None:
-        """Load files that declare what a call needs until nothing more is needed."""
-        for _ in range(_ROUNDS):
-            self._program.wanted.clear()
-            CallFinder(self._program, self._settings).calls(self._callers)
+    def _settle(self) -> list[Call]:
+        """Load files that declare what a call needs until nothing more is needed; return the calls as they are then."""
+        while True:
+            calls = self._finder.calls(self._callers)
             needed = {
                 file.path: file
-                for language, name in sorted(self._program.wanted)
+                for language, name in self._program.wanted
                 for file in self._declaring.get((family(language), name), ())
                 if file.path not in self._program.files
             }
             if not needed:
-                return
+                return calls
             self._load(needed.values())
 
     def _follow(self) -> None:
         """Find the calls of wrappers, in every file that may hold one."""
-        names = CallFinder(self._program, self._settings).wrapper_names()
+        names = self._finder.wrapper_names()
         unread = []
         keys = {language: _digest(found) for language, found in names.items()}
         for file in self.files:
             key = keys.get(family(file.language))
             if key is not None and not self.entries[file.key].failed:
                 entry = self.entries[file.key]
-                sites = _undamaged(lambda entry=entry: entry.callers) if entry.wrappers == key else None  # type: ignore[misc]
+                sites = _undamaged(partial(_callers, entry)) if entry.wrappers == key else None
                 if sites is None:
                     unread.append(file)
                 elif sites:
@@ -286,6 +285,14 @@ def _check_rules(settings: ScanSettings) -> None:
                     code="config.scan_rule",
                     rule=rule.rule,
                 ) from error
+
+
+def _facts(entry: Entry) -> FileFacts | None:
+    return entry.facts
+
+
+def _callers(entry: Entry) -> tuple[CallSite, ...]:
+    return entry.callers
 
 
 def _digest(names: Iterable[str]) -> str:

@@ -28,6 +28,7 @@ _INNER = frozenset({"postfix_expression", "try_expression", "await_expression", 
 
 
 class SwiftReader(Reader):
+    identifiers = frozenset({"simple_identifier"})
     calls = frozenset({"call_expression"})
     types = frozenset({"class_declaration", "protocol_declaration"})
     functions = frozenset({"function_declaration", "init_declaration"})

@@ -10,6 +10,7 @@ same, because a grammar that lags behind its language must not hide a call.
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -32,6 +33,12 @@ from upkeep.content.scan.facts import CallSite, Constant, Field, FileFacts, Func
 
 COMMENTS = frozenset({"comment", "line_comment", "block_comment", "multiline_comment"})
 _MAXIMUM_DEPTH = 60
+_NAME_DEPTH = 4
+"""How many steps up from a method's name its call is."""
+LONGEST_RETURN = 600
+"""A function whose body is longer is no factory of an event; its value is not looked at."""
+_MAXIMUM_NODES = 4000
+"""Of one expression, locals written out: `val b = a + a; val c = b + b; …` doubles with every line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +63,7 @@ class Local:
 class Reader(ABC):
     """Reads one file of one language into `FileFacts`. One instance a file."""
 
+    identifiers: ClassVar[frozenset[str]]
     calls: ClassVar[frozenset[str]]
     types: ClassVar[frozenset[str]]
     functions: ClassVar[frozenset[str]]
@@ -70,6 +78,8 @@ class Reader(ABC):
         self._binding: set[tuple[str, int]] = set()
         self._function_numbers: dict[tuple[int, int], int] = {}
         self._depth = 0
+        self._nodes = 0
+        self._parameters: dict[tuple[int, int], list[Field]] = {}
 
     # What a language says.
 
@@ -163,7 +173,8 @@ class Reader(ABC):
 
     def expression(self, node: SgNode) -> Expression:
         """Return what the expression at `node` is, Unknown beyond a depth that no hand-written name has."""
-        if self._depth > _MAXIMUM_DEPTH:
+        self._nodes = 1 if self._depth == 0 else self._nodes + 1
+        if self._depth > _MAXIMUM_DEPTH or self._nodes > _MAXIMUM_NODES:
             return UNKNOWN
         self._depth += 1
         try:
@@ -220,13 +231,27 @@ class Reader(ABC):
     def _method_calls(self, methods: Collection[str]) -> Iterator[CallSite]:
         if not methods:
             return
-        for node in self._find(self.calls):
-            parts = self.call_parts(node)
-            if parts is None or parts.method not in methods:
+        pattern = "^`?(?:" + "|".join(re.escape(method) for method in sorted(methods)) + ")`?$"
+        rules: list[Rule] = [{"kind": kind, "regex": pattern} for kind in sorted(self.identifiers)]
+        for name in self.root.find_all(any=rules):
+            node, parts = self._called(name)
+            if node is None or parts is None:
                 continue
             receiver = "" if parts.receiver is None else last_name(parts.receiver.text())
             sources = tuple(squeezed(argument.text()) for _, argument in parts.arguments)
             yield self._site(node, parts.name, parts.method, receiver, self.arguments(parts), sources)
+
+    def _called(self, name: SgNode) -> tuple[SgNode | None, Parts | None]:
+        """Return the call whose method is the identifier at `name`."""
+        place = position(name)
+        node: SgNode | None = name
+        for _ in range(_NAME_DEPTH):
+            node = None if node is None else node.parent()
+            if node is not None and node.kind() in self.calls:
+                parts = self.call_parts(node)
+                found = parts is not None and position(parts.name) == place
+                return (node, parts) if found else (None, None)
+        return None, None
 
     def _rule_matches(self, rules: Mapping[int, Config]) -> Iterator[CallSite]:
         for number, config in rules.items():
@@ -287,12 +312,20 @@ class Reader(ABC):
             if kind in self.loops and name in self.loop_names(ancestor):
                 return UNKNOWN
             if kind in self.functions:
-                for field in self.parameters(ancestor):
+                for field in self._parameters_of(ancestor):
                     if field.name == name:
                         return Parameter(name, field.default)
             if kind in self.types:
                 return None
         return None
+
+    def _parameters_of(self, function: SgNode) -> list[Field]:
+        """Return the parameters of `function`; none while its own default values are being read."""
+        key = position(function)
+        if key not in self._parameters:
+            self._parameters[key] = []
+            self._parameters[key] = self.parameters(function)
+        return self._parameters[key]
 
     def _local(self, name: str, block: SgNode, use: SgNode) -> Expression | None:
         if block.kind() in {"program", "source_file"}:
@@ -319,7 +352,9 @@ class Reader(ABC):
         """Return the values that `local` can have: several only where no one of them is sure to be overwritten."""
         options = [] if local.value is None else [self.expression(local.value)]
         mutations: list[Expression] = []
-        for node in self._find(self.assignments | self.calls, block):
+        kinds = sorted(self.assignments | self.calls)
+        rules: list[Rule] = [{"kind": kind, "regex": rf"^`?{re.escape(local.name)}\b"} for kind in kinds]
+        for node in block.find_all(any=rules):
             parts = self.call_parts(node) if node.kind() in self.calls else None
             if parts is not None and parts.receiver is not None and parts.receiver.text() == local.name:
                 if position(node)[1] <= position(use)[0] and len(parts.arguments) > 1:

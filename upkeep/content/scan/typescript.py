@@ -29,6 +29,7 @@ _INNER = frozenset({
 
 
 class TypeScriptReader(Reader):
+    identifiers = frozenset({"identifier", "property_identifier"})
     calls = frozenset({"call_expression", "new_expression"})
     types = frozenset({"class_declaration", "abstract_class_declaration", "enum_declaration", "internal_module"})
     functions = frozenset({
