@@ -339,6 +339,17 @@ class TestSandbox:
         assert "agents.writer.unsafe_no_sandbox" in caught.value.remedy
         assert model_server.requests == []
 
+    def test_a_host_without_user_namespaces_is_told_what_to_allow(
+        self, model_server: ModelServer, make_agent: MakeAgent, task: AgentTask, tmp_path: Path
+    ) -> None:
+        host = f"{tool('bwrap')} --unshare-user --disable-userns --dev-bind / /"
+        with pytest.raises(AgentError) as caught:
+            make_agent(bin=wrapper(tmp_path, f'exec {host} {tool("codex")} "$@"')).run(task)
+        assert caught.value.reason == "agent.sandbox"
+        assert "namespace" in caught.value.message
+        assert "user namespaces" in caught.value.remedy
+        assert model_server.requests == []
+
     def test_one_that_fails_later_is_found_by_what_the_tools_returned(
         self, model_server: ModelServer, make_agent: MakeAgent, task: AgentTask, tmp_path: Path
     ) -> None:
