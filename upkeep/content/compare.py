@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from upkeep.content.entry import property_name
 from upkeep.content.folder import EVIDENCE, Content, Event, Flow
 
 Status = Literal["added", "removed", "changed"]
@@ -137,20 +138,6 @@ def compare(base: Mapping[str, bytes], head: Mapping[str, bytes]) -> ContentDelt
         unassigned_removed=tuple(name for name in names_before if name not in names_after),
         files=files,
     )
-
-
-def property_names(event: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the names in an event's `properties`, whichever of the three styles each is written in."""
-    listed = event.get("properties")
-    names = [property_name(item) for item in (listed if isinstance(listed, list) else [])]
-    return tuple(name for name in names if name is not None)
-
-
-def property_name(item: Any) -> str | None:
-    """Return the name of one entry of `properties`: the text itself, or its `property` or `name`."""
-    if isinstance(item, dict):
-        item = item.get("property", item.get("name"))
-    return item if isinstance(item, str) else None
 
 
 def _names(entries: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict
 
+from upkeep.content.entry import sent_as
 from upkeep.content.folder import Content
 from upkeep.content.scan.model import ScanResult
 
@@ -25,7 +26,7 @@ class Place(BaseModel):
 
 
 class Coverage(BaseModel):
-    """Names and calls of one upstream commit against one state of the content.
+    """Names and calls of one upstream commit against one state of the content. A name is the string that is sent.
 
     `names_found` are the different names that the scan resolved, `names_documented` those of them that some flow
     documents, `undocumented` the rest, sorted; `not_found` are documented names that the scan did not see.
@@ -59,7 +60,7 @@ class Coverage(BaseModel):
 
 def measure(files: Mapping[str, bytes], scan: ScanResult) -> Coverage:
     """Measure a content folder against a scan of the whole upstream tree."""
-    documented = Content(files).names
+    documented = {sent_as(event.data) for flow in Content(files).flows.values() for event in flow.events}
     found = scan.by_name()
     resolved = [call for call in scan.calls if call.name is not None]
     return Coverage(

@@ -18,6 +18,7 @@ then type, file, folder); else to all flows that document the name.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from difflib import SequenceMatcher
@@ -25,6 +26,7 @@ from difflib import SequenceMatcher
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from upkeep.content.edit import to_json
+from upkeep.content.entry import sent_as
 from upkeep.content.folder import EVIDENCE, Content
 from upkeep.content.jsontext import pointer_of
 from upkeep.content.report import Finding
@@ -33,6 +35,8 @@ from upkeep.errors import ContentInvalid
 
 Source = Callable[[str], str | None]
 """Text of a file of the upstream at one commit, by its path; None where there is none or it is not text."""
+
+_LINE_END = re.compile(r"\r\n|\n|\r")
 
 MAX_DIFF_LINES = 20_000
 """Longer files are followed by unique lines alone: the comparison of two texts is quadratic at worst."""
@@ -107,17 +111,19 @@ def build(
     `scan` is that commit's; the sources give the upstream's texts at `previous.commit` and at `commit`. Without
     `head_source` entries that the scan does not confirm cannot be followed and are dropped.
     """
-    documented: dict[str, list[str]] = defaultdict(list)
-    for slug, flow in Content(files).flows.items():
-        for name in flow.names:
-            documented[name].append(slug)
+    sent = {
+        (slug, event.name): sent_as(event.data) for slug, flow in Content(files).flows.items() for event in flow.events
+    }
+    documented: dict[str, dict[str, str]] = defaultdict(dict)
+    for (slug, name), string in sent.items():
+        documented[string][slug] = name
     calls = scan.by_name()
-    kept, lost = _follow_all(previous, documented, calls, _Follower(base_source, head_source))
-    assignment = _Assignment(documented, calls, previous)
-    for name, found in calls.items():
+    kept, lost = _follow_all(previous, sent, calls, _Follower(base_source, head_source))
+    assignment = _Assignment(documented, calls, previous, sent)
+    for string, found in calls.items():
         for call in found:
-            for slug in assignment.flows(call, documented.get(name, [])):
-                kept[slug, name][call.path, call.line] = _place(call)
+            for slug in assignment.flows(call, list(documented.get(string, ()))):
+                kept[slug, documented[string][slug]][call.path, call.line] = _place(call)
     events: dict[str, dict[str, tuple[Place, ...]]] = defaultdict(dict)
     for (slug, name), places in sorted(kept.items()):
         events[slug][name] = tuple(sorted(places.values(), key=_order))
@@ -135,9 +141,10 @@ Key = tuple[str, str]
 
 
 def _follow_all(
-    previous: Evidence | None, documented: Mapping[str, list[str]], calls: Mapping[str, list[Call]], follower: _Follower
+    previous: Evidence | None, sent: Mapping[Key, str], calls: Mapping[str, list[Call]], follower: _Follower
 ) -> tuple[dict[Key, dict[tuple[str, int], Place]], dict[Key, list[Place]]]:
-    """Return the entries that are there at head, by path and line, and those that are not."""
+    """Return the entries that are there at head, by path and line, and those that are not. `sent` holds the string that
+    is sent for each documented event."""
     heard: dict[tuple[str, int], set[str]] = defaultdict(set)
     for name, found in calls.items():
         for call in found:
@@ -145,10 +152,11 @@ def _follow_all(
     kept: dict[Key, dict[tuple[str, int], Place]] = defaultdict(dict)
     lost: dict[Key, list[Place]] = defaultdict(list)
     for slug, name, place in _entries(previous):
-        if slug not in documented.get(name, ()):
+        if (slug, name) not in sent:
             continue
-        new = follower.follow(place, name)
-        if new is not None and name in heard.get((new.path, new.line), {name}):
+        string = sent[slug, name]
+        new = follower.follow(place, string)
+        if new is not None and string in heard.get((new.path, new.line), {string}):
             kept[slug, name][new.path, new.line] = new
         else:
             lost[slug, name].append(place)
@@ -228,7 +236,7 @@ class _Follower:
         if (side, path) not in self._texts:
             source = self._base if side == "base" else self._head
             text = source(path) if source is not None else None
-            self._texts[side, path] = None if text is None else [line.strip() for line in text.splitlines()]
+            self._texts[side, path] = None if text is None else [line.strip() for line in _LINE_END.split(text)]
         return self._texts[side, path]
 
 
@@ -244,17 +252,21 @@ class _Assignment:
     """Which flows a call of an event belongs to, among those that document it."""
 
     def __init__(
-        self, documented: Mapping[str, list[str]], calls: Mapping[str, list[Call]], previous: Evidence | None
+        self,
+        documented: Mapping[str, Mapping[str, str]],
+        calls: Mapping[str, list[Call]],
+        previous: Evidence | None,
+        sent: Mapping[Key, str],
     ) -> None:
         self._before: dict[tuple[str, str], set[str]] = defaultdict(set)
         for slug, name, place in _entries(previous):
-            self._before[name, place.path].add(slug)
+            self._before[sent.get((slug, name), name), place.path].add(slug)
         self._votes: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
         for name, slugs in documented.items():
             if len(slugs) == 1:
                 for call in calls.get(name, ()):
                     for key in _surroundings(call):
-                        self._votes[key][slugs[0]] += 1
+                        self._votes[key].update(slugs)
 
     def flows(self, call: Call, among: list[str]) -> list[str]:
         if len(among) < 2:

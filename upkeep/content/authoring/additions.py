@@ -14,11 +14,12 @@ from typing import Any
 from upkeep.content import diagram_edit, evidence
 from upkeep.content.authoring import flow_edit, new_flow
 from upkeep.content.authoring.entries import component_of, new_entry
-from upkeep.content.authoring.names import KnownNames, sent_as
+from upkeep.content.authoring.names import KnownNames
 from upkeep.content.authoring.placement import Decision, Placement
 from upkeep.content.authoring.words import common_words
 from upkeep.content.authoring.workbook import Workbook
 from upkeep.content.edit import Editor, to_json
+from upkeep.content.entry import sent_as
 from upkeep.content.folder import CATALOGUE, DIAGRAMS, EVENTS, EVIDENCE, SLUG_MAP, UNASSIGNED, Event, Flow
 from upkeep.content.scan.model import Call, ScanDelta, ScanResult
 from upkeep.content.summary import EventRef, UnassignedEvent

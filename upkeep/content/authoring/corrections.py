@@ -17,10 +17,10 @@ from functools import partial
 from upkeep.content import diagram_edit
 from upkeep.content.authoring import flow_edit
 from upkeep.content.authoring.entries import component_of
-from upkeep.content.authoring.names import sent_as
 from upkeep.content.authoring.words import folded
 from upkeep.content.authoring.workbook import Workbook
 from upkeep.content.edit import Editor
+from upkeep.content.entry import sent_as
 from upkeep.content.folder import DIAGRAMS, UNASSIGNED, Content
 from upkeep.content.jsontext import pointer_of
 from upkeep.content.scan.model import Call, ScanDelta, ScanResult

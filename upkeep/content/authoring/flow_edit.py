@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from upkeep.content.authoring.entries import property_item, property_style
-from upkeep.content.authoring.names import sent_as
-from upkeep.content.compare import property_name, property_names
 from upkeep.content.edit import Editor
+from upkeep.content.entry import property_name, property_names, sent_as
 from upkeep.content.folder import Event
 from upkeep.content.jsontext import Array, Document, Node, Object, Scalar
 

@@ -1,6 +1,6 @@
-"""Under which names an entry of events.json is found in the source, and which properties it lists.
+"""Which names a content folder knows already.
 
-What belongs here: reading one entry. What does not: writing one (`entries.py`).
+What belongs here: that question alone. What does not: where a name it does not know belongs (`placement.py`).
 """
 
 from __future__ import annotations
@@ -9,15 +9,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from upkeep.content.entry import sent_as
 from upkeep.content.folder import Content
 
 _PLACEHOLDER = re.compile(r"\\?\$?\\?\{[^{}]*\\?\}|\\?\$\w+")
-
-
-def sent_as(event: Mapping[str, Any]) -> str:
-    """Return the string that the app sends for an entry: its `eventString` where it has one, else its `name`."""
-    string = event.get("eventString")
-    return string if isinstance(string, str) and string else str(event.get("name", ""))
 
 
 class KnownNames:

@@ -23,8 +23,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from upkeep.content.authoring.features import APP, Features
-from upkeep.content.authoring.names import sent_as
 from upkeep.content.authoring.words import common_words, slug, type_of, words
+from upkeep.content.entry import sent_as
 from upkeep.content.evidence import Evidence
 from upkeep.content.folder import Content, Flow
 from upkeep.content.scan.model import Call, ScanResult
