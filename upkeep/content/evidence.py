@@ -266,7 +266,7 @@ class _Assignment:
             if len(slugs) == 1:
                 for call in calls.get(name, ()):
                     for key in _surroundings(call):
-                        self._votes[key].update(slugs)
+                        self._votes[key].update(list(slugs))
 
     def flows(self, call: Call, among: list[str]) -> list[str]:
         if len(among) < 2:

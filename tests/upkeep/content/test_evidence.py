@@ -57,7 +57,7 @@ def test_the_file_is_sorted_and_reads_back() -> None:
     "data", [b"", b"[]", b"\xff", b'{"repository": "a"}', b'{"repository": "a", "commit": 1, "events": 2}']
 )
 def test_a_file_of_another_form_is_refused(data: bytes) -> None:
-    with pytest.raises(ContentInvalid, match="_evidence.json cannot be read") as caught:
+    with pytest.raises(ContentInvalid, match=r"_evidence\.json cannot be read") as caught:
         read(data)
     assert caught.value.reason == "content.evidence"
 
