@@ -35,11 +35,12 @@ _IN_PROGRESS = {
 def is_unsafe(path: str) -> bool:
     """Whether a path from a tree must not be written: it leaves the folder, or some file system takes a part of it
     for `.git`."""
-    for part in path.split("/"):
-        plain = unicodedata.normalize("NFC", part.translate(_IGNORED)).casefold().split(":")[0].rstrip(" .")
-        if part in ("", ".", "..") or plain in (".git", "git~1") or "\0" in part or "\\" in part:
-            return True
-    return False
+    if "\0" in path or any(part in ("", ".", "..") for part in path.split("/")):
+        return True
+    # NTFS takes a backslash for a separator, ends a name at a colon, and drops blanks and dots at its end.
+    parts = (part.translate(_IGNORED) for part in path.replace("\\", "/").split("/"))
+    names = (unicodedata.normalize("NFC", part).casefold().split(":")[0].rstrip(" .") for part in parts)
+    return any(name in (".git", "git~1") for name in names)
 
 
 def _stays_inside(path: str, target: str) -> bool:
