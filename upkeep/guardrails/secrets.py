@@ -81,7 +81,7 @@ RULES: tuple[Rule, ...] = (
     _rule("Atlassian token", "ATATT3 ATCTT3", rf"{_START}AT[AC]TT3[A-Za-z0-9_=-]{{60,}}"),
     _rule("Linear key", "lin_api_", rf"{_START}lin_api_[A-Za-z0-9]{{40}}{_END}"),
     _rule("Notion token", "ntn_", rf"{_START}ntn_[A-Za-z0-9]{{40,}}{_END}"),
-    _rule("Asana token", ":", rf"{_START}[012]/\d{{10,}}(?:/\d{{10,}})?:[0-9a-f]{{32}}{_END}"),
+    _rule("Asana token", "0/ 1/ 2/", rf"{_START}[012]/\d{{10,}}(?:/\d{{10,}})?:[0-9a-f]{{32}}{_END}"),
     _rule(
         "Grafana token", "glsa_ glc_", rf"{_START}(?:glsa_[A-Za-z0-9]{{32}}_[0-9a-f]{{8}}|glc_[A-Za-z0-9+/=]{{32,}})"
     ),
@@ -105,11 +105,11 @@ _PLACEHOLDER = re.compile(
     r"|x{6,}|\.{3}|0{8,}|12345678"
 )
 
-# A name that announces a secret, an assignment, and the value: `"api_key": "…"`, `PASSWORD=…`, `token: …`.
-_ANNOUNCED = re.compile(
-    r"""(?i)(?:pass(?:word|wd|phrase)|secret|token|api[_-]?key|access[_-]?key|auth[_-]?key|private[_-]?key|credential)
-    [a-z0-9_.-]{0,20}["']?\s*(?::=|=>|[:=])\s*["'`]?([A-Za-z0-9+/_=.!@\#$%^&*~-]{12,200})""",
-    re.VERBOSE,
+# A name that announces a secret, then an assignment, and the value: `"api_key": "…"`, `PASSWORD=…`, `token: …`.
+_TELLING = ("password", "passwd", "passphrase", "secret", "token", "credential", "key")
+_TELLING_KEY = re.compile(r"(?:api|access|auth|private)[_-]?$", re.IGNORECASE)
+_ASSIGNED = re.compile(
+    r"""[A-Za-z0-9_.-]{0,20}["']?\s{0,8}(?::=|=>|[:=])\s{0,8}["'`]?([A-Za-z0-9+/_=.!@#$%^&*~-]{12,200})"""
 )
 _TOKEN = re.compile(r"(?<![A-Za-z0-9_+/=-])[A-Za-z0-9_+/=-]{24,200}(?![A-Za-z0-9_+/=-])")
 _UUID = re.compile(r"(?i)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -174,7 +174,7 @@ def _held_in(text: str, held: Redactor) -> Iterator[int | None]:
     if not held:
         return
     if held(text) == text:
-        joined = re.sub(r"\s+", "", text)
+        joined = "".join(text.split())
         if held(joined) != joined:
             yield None
         return
@@ -196,15 +196,30 @@ def _known_formats(text: str) -> Iterator[tuple[Rule, int]]:
 
 def _random(text: str) -> Iterator[tuple[int, bool]]:
     """Offsets of strings that look random, and whether a name announces them as a secret."""
-    for found in _ANNOUNCED.finditer(text):
-        value = found[1]
+    for start, value in _assigned(text):
         if _PLACEHOLDER.search(value):
             continue
         if _mixed(value, _ANNOUNCED_WORDED) and _bits(value) >= _ANNOUNCED_BITS:
-            yield found.start(), True
+            yield start, True
     for found in _TOKEN.finditer(text):
         if _looks_random(found[0]):
             yield found.start(), False
+
+
+def _assigned(text: str) -> Iterator[tuple[int, str]]:
+    """Offset of each telling name that something is assigned to, and the value. Plain searches for the few words are
+    ten times faster than a regular expression over everything."""
+    lowered = text.lower()
+    if len(lowered) != len(text):  # İ and its like: offsets would be wrong.
+        lowered = text
+    for word in _TELLING:
+        start = lowered.find(word)
+        while start >= 0:
+            end = start + len(word)
+            telling = word != "key" or _TELLING_KEY.search(text, max(0, start - 8), start)
+            if telling and (found := _ASSIGNED.match(text, end)):
+                yield start, found[1]
+            start = lowered.find(word, end)
 
 
 def _looks_random(token: str) -> bool:
