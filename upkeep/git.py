@@ -35,8 +35,9 @@ _COMMIT_FORMAT = "%x00".join(
     ["%H", "%P", "%T", "%an", "%ae", "%cn", "%ce", "%at", "%ct", "%s", "%(trailers:only,unfold,separator=%x1e)", "%B"]
 )
 _COMMIT_FIELDS = 12
-# Written in one go and answered before the next: small enough that neither pipe can fill while the other side waits.
-_BLOBS_AT_ONCE = 256
+# Written in one go and answered before the next. They fit into the 4 KiB that a pipe has when a user holds very many
+# (pipe(7)), so neither side can wait for the other for ever.
+_BLOBS_AT_ONCE = 60
 
 
 @dataclass(frozen=True)
@@ -245,11 +246,15 @@ class Repository:
         timer.start()
         try:
             answers = io.BufferedReader(cast("io.FileIO", child.stdout), 1 << 18)
+            questions = io.BufferedWriter(cast("io.FileIO", child.stdin))
             for at in range(0, len(wanted), _BLOBS_AT_ONCE):
                 batch = wanted[at : at + _BLOBS_AT_ONCE]
-                child.stdin.write("".join(f"{sha}\n" for sha in batch).encode())
+                questions.write("".join(f"{sha}\n" for sha in batch).encode())
+                questions.flush()
                 for sha in batch:
                     yield sha, _blob(answers, sha)
+            questions.close()
+            child.wait(TERM_GRACE_SECONDS)
         finally:
             timer.cancel()
             child.terminate()
@@ -406,7 +411,7 @@ class Repository:
         deadline: float = NETWORK_SECONDS,
     ) -> None:
         """Fetch from a remote's name or a URL; tags come only by refspec. Raises BranchGone, RemoteUnavailable."""
-        transfer.fetch(self.git_dir, remote, refspecs, config or {}, env or {}, deadline, depth=depth)
+        transfer.fetch(self.git_dir, remote, refspecs, config or {}, env or {}, deadline, cwd=self.path, depth=depth)
 
     def unshallow(
         self,
@@ -419,7 +424,7 @@ class Repository:
         """Fetch the whole history behind a shallow edge; nothing to do where there is none. Raises GitError
         (`git.shallow`) when the remote itself has no more."""
         if self.is_shallow:
-            transfer.fetch(self.git_dir, remote, [], config or {}, env or {}, deadline, unshallow=True)
+            transfer.fetch(self.git_dir, remote, [], config or {}, env or {}, deadline, cwd=self.path, unshallow=True)
             self._refuse_shallow()
 
     def push(

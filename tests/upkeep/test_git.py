@@ -372,6 +372,8 @@ class TestHostileRepositories:
         target = make_repository("target").bare_clone(tmp_path / "target.git")
         repository.push(target.url, sha, "x", expect=None)
         assert not trap.exists(), trap.read_text()
+        builder.git("status")
+        assert trap.exists(), "the trap is one: plain git springs it"
 
     def test_pulling_a_working_copy_runs_no_hook_and_no_monitor(
         self, builder: RepoBuilder, trap: Path, tmp_path: Path
@@ -513,6 +515,10 @@ class TestWorkingCopies:
         assert copy.head() == new
         assert (copy.path / "a").read_text() == "2\n"
         assert Repository.update_working_copy(copy.path, "main") == new
+
+    def test_a_remote_with_a_relative_path_is_found(self, copy: RepoBuilder, origin: RepoBuilder) -> None:
+        copy.git("remote", "set-url", "origin", "../origin.git")
+        assert Repository.update_working_copy(copy.path, "main") == origin.head("main")
 
     def test_the_branch_is_checked_out_when_another_one_is(self, copy: RepoBuilder, colleague: RepoBuilder) -> None:
         colleague.switch("release")

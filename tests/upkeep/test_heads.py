@@ -184,6 +184,15 @@ def test_a_netrc_login_works(
     assert ask(url).sha == upstream.head()
 
 
+def test_an_ssh_remote_is_asked_through_git(upstream: RepoBuilder, tmp_path: Path) -> None:
+    # Plays ssh: takes `[options] host command` and runs the command here.
+    ssh = tmp_path / "ssh.sh"
+    ssh.write_text('#!/bin/sh\nfor command; do :; done\nexec sh -c "$command"\n')
+    ssh.chmod(0o755)
+    for url in (f"ssh://git@host.example{upstream.path}", f"git@host.example:{upstream.path}"):
+        assert ask(url, env={"GIT_SSH_COMMAND": str(ssh)}).sha == upstream.head()
+
+
 def test_a_header_for_one_host_is_not_sent_to_another_that_begins_like_it() -> None:
     config = {
         "http.https://host.example.extraHeader": "Authorization: x",

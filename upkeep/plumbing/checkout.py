@@ -121,7 +121,7 @@ def update_working_copy(
     tracking = f"refs/remotes/{remote}/{remote_branch}"
     refspec = f"+refs/heads/{remote_branch}:{tracking}"
     shallow = git("rev-parse", "--is-shallow-repository") == "true"
-    fetch(git_dir, remote, [refspec], config, env, deadline, unshallow=shallow)
+    fetch(git_dir, remote, [refspec], config, env, deadline, cwd=path, unshallow=shallow)
     head = git("rev-parse", "--verify", f"{tracking}^{{commit}}")
     _check_out(path, branch, tracking, git)
     local = git("rev-parse", "--verify", "HEAD")

@@ -42,15 +42,18 @@ def fetch(
     env: Mapping[str, str],
     deadline: float,
     *,
+    cwd: Path | None = None,
     depth: int | None = None,
     unshallow: bool = False,
 ) -> None:
+    """Fetch into `git_dir`. A relative address counts from `cwd`, which is the work tree of a working copy."""
     address, login = separate_credentials(remote)
     flags = [*([f"--depth={depth}"] if depth is not None else []), *(["--unshallow"] if unshallow else [])]
     try:
         run_git(
             [*_FETCH, *flags, "--end-of-options", address, *refspecs],
             git_dir=git_dir,
+            cwd=cwd,
             config={**config, **login},
             env=env,
             personal=True,
@@ -81,7 +84,7 @@ def mirror(
         for leftover in path.parent.glob(f".{path.name}.*.new"):
             shutil.rmtree(leftover, ignore_errors=True)
         if (path / "HEAD").is_file():
-            _update(path, url, refspecs, config, env, ends - time.monotonic())
+            _update(path, url, refspecs, config, env, max(1.0, ends - time.monotonic()))
             return
         if path.exists():
             raise RepositoryNotReady(
@@ -94,7 +97,7 @@ def mirror(
         try:
             first = f"--initial-branch={branches[0]}" if branches else "--initial-branch=main"
             run_git(["init", "--quiet", "--bare", first, "--template=", str(new)])
-            _update(new, url, refspecs, config, env, ends - time.monotonic())
+            _update(new, url, refspecs, config, env, max(1.0, ends - time.monotonic()))
             new.rename(path)
         finally:
             shutil.rmtree(new, ignore_errors=True)
