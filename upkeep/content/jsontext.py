@@ -474,6 +474,8 @@ class _Parser:
             return "a conflict marker of git"
         if rest[0] in "'“”‘’":
             return f"the quote {rest[0]} (JSON takes double quotes only)"
+        if rest[0] == '"':
+            return "a text"
         word = _WORD.match(rest)
         return json.dumps(word.group() if word else rest[0], ensure_ascii=False)
 

@@ -39,7 +39,7 @@ def invalid_evidence_shape(context: Context) -> Iterator[Hit]:
 
 def evidence_not_in_commit(context: Context) -> Iterator[Hit]:
     file = _file(context)
-    if file is None or context.evidence is None:
+    if file is None or context.evidence is None or not isinstance(file.value, dict):
         return
     source = context.evidence
 
