@@ -114,7 +114,8 @@ def validation_report(analytics_content: GeneratedContent) -> MaterializeResult[
     """What the deterministic validator found in the written content, warnings included. Errors block the pull
     request."""
     written = analytics_content.report
-    report = written.model_copy(update={"findings": (*written.findings, *analytics_content.evidence_findings)})
+    more = (each for each in analytics_content.evidence_findings if each not in written.findings)
+    report = written.model_copy(update={"findings": (*written.findings, *more)})
     return MaterializeResult(
         value=report, metadata=metadata.of_report(report), data_version=DataVersion(analytics_content.head)
     )
