@@ -167,7 +167,7 @@ class CodexAgent:
             error.details |= {
                 "usage": usage.model_dump(mode="json"),
                 "seconds": round(remains.completed.seconds, 3),
-                "transcript": str(logs.transcript),
+                "transcript": str(logs.transcript if logs.transcript.is_file() else logs.events),
             }
             raise error
         message = redact(outcome.answer_text(_read(home.answer), remains.seen))

@@ -1,0 +1,148 @@
+"""A whole update whose content a real codex writes, as a scripted model tells it to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.model_server import Answer, CallTools, ModelServer, Reply, Request, play, shell
+from tests.support.tools import tool, unavailable
+from tests.support.updates import Pair, make_pair
+from upkeep.content.mermaid import NodeMermaid
+from upkeep.content.ranges import BRANCH_PREFIX
+from upkeep.content.summary import EventRef, UpdateSummary
+from upkeep.database.server import Database
+from upkeep.errors import AgentSaidNothing
+
+KEY = "sk-canary-0123456789abcdef"
+CONTENT = "content/analytics"
+EVENT = "search no results shown"
+
+ADD_EVENT = shell(
+    f"""apply_patch <<'EOF'
+*** Begin Patch
+*** Update File: {CONTENT}/search/events.json
+@@
+         {{"property": "sailingId"}},
+         {{"property": "position"}}
+       ]
++    }},
++    {{
++      "name": "{EVENT}",
++      "stage": "result",
++      "firingLocation": "SearchViewModel",
++      "description": "No sailing fits.",
++      "properties": [
++        {{"property": "from"}},
++        {{"property": "to"}}
++      ]
+     }}
+   ]
+ }}
+*** End Patch
+EOF"""
+)
+DRAW = "sed -i 's/  ev_submit --> ev_result.*/&\\n  ev_submit --> ev_none[\"{}\"]\\n  class ev_none event;/' {}"
+DIAGRAM = f"{CONTENT}/search/flow-diagrams.md"
+SUMMARY = UpdateSummary(
+    summary="One event added.", flows_changed=["search"], events_added=[EventRef(flow="search", name=EVENT)]
+)
+
+
+@pytest.fixture
+def written(
+    tmp_path: Path, database: Database, model_server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Pair]:
+    """A pair whose agent is codex, with the model that the test scripts."""
+    tool("node")
+    if not (NodeMermaid().folder / "node_modules").is_dir():
+        unavailable("mermaid is not installed (`make test` does it)")
+    monkeypatch.setenv("MODEL_KEY", KEY)
+    more = (
+        "    agent: writer\nagents:\n  writer:\n    engine: codex\n"
+        f'    bin: {tool("codex")}\n    api_key: "${{MODEL_KEY}}"\n    base_url: "{model_server.base_url}"\n'
+    )
+    with make_pair(tmp_path, database, more=more) as made:
+        yield made
+
+
+def answer(summary: UpdateSummary) -> Answer:
+    return Answer(summary.model_dump(mode="json"))
+
+
+def test_what_the_model_wrote_is_proposed_with_its_summary_and_cost(written: Pair, model_server: ModelServer) -> None:
+    model_server.script = play(CallTools(ADD_EVENT, shell(DRAW.format(EVENT, DIAGRAM))), answer(SUMMARY))
+    done = written.update()
+    assert done.outcome == "done"
+    assert done.content is not None
+    assert done.published is not None
+    assert done.published.pull_request is not None
+    assert set(done.content.files) == {
+        f"{CONTENT}/{name}" for name in ("_evidence.json", "search/events.json", "search/flow-diagrams.md")
+    }
+    branch = BRANCH_PREFIX + written.app.head()
+    events = json.loads(written.dashboard.read(branch, f"{CONTENT}/search/events.json"))["events"]
+    assert [event["name"] for event in events][-1] == EVENT
+    assert done.content.guardrails.passed
+    assert (done.content.usage.requests, done.content.usage.basis, done.content.tries) == (2, "events", 1)
+    assert "One event added." in done.published.pull_request.body
+    assert KEY not in done.published.pull_request.body
+
+
+def test_the_model_could_read_what_the_prompt_names(written: Pair, model_server: ModelServer) -> None:
+    def script(request: Request) -> Reply:
+        if request.number > 1:
+            return answer(UpdateSummary(no_change=True, reason="nothing to do"))
+        reads = [line.split("`")[1] for line in request.texts[-1].splitlines() if line.startswith("- Read only: ")]
+        return CallTools(*(shell(f"find {path} -type f | sort") for path in reads), shell(f"ls {CONTENT}"))
+
+    model_server.script = script
+    done = written.update()
+    upstream, context, content = model_server.requests[1].tool_outputs
+    assert "SearchViewModel.kt" in upstream
+    assert "scan.json" in context
+    assert "flow-slug-map.json" in content
+    assert done.content is not None
+    assert (done.content.outcome, done.content.reason) == ("no_change", "nothing to do")
+
+
+def test_findings_go_back_to_the_model_and_are_mended(written: Pair, model_server: ModelServer) -> None:
+    model_server.script = play(
+        CallTools(ADD_EVENT, shell(DRAW.format("No results", DIAGRAM))),
+        answer(SUMMARY),
+        CallTools(shell(f"sed -i 's/No results/{EVENT}/' {DIAGRAM}")),
+        answer(SUMMARY),
+    )
+    done = written.update()
+    assert done.outcome == "done"
+    assert done.content is not None
+    assert (done.content.tries, done.content.report.valid, done.content.usage.requests) == (2, True, 4)
+    retry = model_server.requests[2].texts[-1]
+    assert "What your last try left wrong" in retry
+    assert "No results" in retry
+
+
+def test_what_lies_outside_the_content_is_not_taken(written: Pair, model_server: ModelServer) -> None:
+    workflow, link = "mkdir -p .github && echo 'on: push' > .github/x.yml", f"ln -s /etc/passwd {CONTENT}/p"
+    model_server.script = play(
+        CallTools(ADD_EVENT, shell(DRAW.format(EVENT, DIAGRAM)), shell(workflow), shell(link)), answer(SUMMARY)
+    )
+    done = written.update()
+    assert done.content is not None
+    branch = BRANCH_PREFIX + written.app.head()
+    assert not [path for path in written.dashboard.files(branch) if path.startswith(".github") or path.endswith("/p")]
+    refused = {finding.code for finding in done.content.evidence_findings}
+    assert {"harvest.outside", "harvest.link"} <= refused
+
+
+def test_a_model_that_says_nothing_useful_leaves_no_trace_on_the_dashboard(
+    written: Pair, model_server: ModelServer
+) -> None:
+    model_server.script = play(Answer("I am a teapot."))
+    with pytest.raises(AgentSaidNothing) as caught:
+        written.update()
+    assert "teapot" in caught.value.details["said"]
+    assert set(written.branches()) == {"main"}
