@@ -2,7 +2,7 @@
 
 Both run with the same number of remotes in flight, against a server in a process of its own that answers protocol v2
 `ls-refs` from memory, so that the client is what is measured. Processor time is the client's: ours, or of all the git
-processes. Run `python bench/poll.py [--upstreams 1000] [--width 16] [--json FILE]` from the repository.
+processes. Run `python bench/poll.py [--upstreams 1000] [--width 32] [--json FILE]` from the repository.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def measure(ask: Callable[[list[str], int], dict[str, str]], urls: list[str], wi
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--upstreams", type=int, default=1000)
-    parser.add_argument("--width", type=int, default=16, help="remotes in flight at once, for both")
+    parser.add_argument("--width", type=int, default=32, help="remotes in flight at once, for both")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     arguments = parser.parse_args()
     sys.path.insert(0, str(ROOT))

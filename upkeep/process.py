@@ -238,13 +238,11 @@ class _Leader:
     being given to a stranger.
     """
 
-    def __init__(self, popen: subprocess.Popen[bytes], mark: str, death_signal: int, *, watched: bool) -> None:
+    def __init__(self, popen: subprocess.Popen[bytes], mark: str, death_signal: int) -> None:
         self.popen = popen
         self.pid = popen.pid
         self.mark = mark
-        self._watched = watched
-        if watched:
-            _watcher.add(reaper.Group(self.pid, reaper.start_time(self.pid), death_signal))
+        _watcher.add(reaper.Group(self.pid, reaper.start_time(self.pid), death_signal))
 
     def ended(self) -> bool:
         if self.popen.returncode is not None:
@@ -287,8 +285,7 @@ class _Leader:
         if self.popen.returncode is None:
             self.send_signal(signal.SIGKILL)
             self.popen.wait()
-            if self._watched:
-                _watcher.remove(self.pid)
+            _watcher.remove(self.pid)
         return int(self.popen.returncode)
 
     def stop(self, grace: float, number: int = signal.SIGTERM) -> int:
@@ -314,15 +311,9 @@ def _spawn(
     stdout: int | IO[bytes],
     stderr: int | IO[bytes],
     death_signal: int = signal.SIGTERM,
-    outlives_owner: bool = False,
-    user: int | None = None,
-    group: int | None = None,
 ) -> _Leader:
-    mark = "" if outlives_owner else _watcher.mark()
-    environment = dict(base_environment() if env is None else env)
-    environment.pop(reaper.OWNER_VARIABLE, None)
-    if mark:
-        environment[reaper.OWNER_VARIABLE] = mark
+    mark = _watcher.mark()
+    environment = {**(base_environment() if env is None else env), reaper.OWNER_VARIABLE: mark}
     try:
         popen = subprocess.Popen(
             list(argv),
@@ -333,9 +324,6 @@ def _spawn(
             stderr=stderr,
             bufsize=0,
             start_new_session=True,
-            user=user,
-            group=group,
-            extra_groups=None if user is None else [],
         )
     except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
         if cwd is not None and not cwd.is_dir():
@@ -351,7 +339,7 @@ def _spawn(
         raise CommandFailed(
             f"{argv[0]} cannot be started: {error.strerror}", code="process.not_started", errno=error.errno
         ) from error
-    return _Leader(popen, mark, death_signal, watched=not outlives_owner)
+    return _Leader(popen, mark, death_signal)
 
 
 def run(
@@ -539,15 +527,12 @@ def start(
     stdout_path: Path | None = None,
     stderr_path: Path | None = None,
     death_signal: int = signal.SIGTERM,
-    outlives_owner: bool = False,
-    user: int | None = None,
-    group: int | None = None,
 ) -> Child:
     """Start a program and return at once. Raises CommandNotFound or CommandFailed where it cannot be started.
 
     `env` as for `run`. Its output is appended to the files as it is (one file for both: give the same path), or goes
-    nowhere; with `pipes`, standard input and output are pipes to us. `death_signal` asks it to end should we die. A
-    child with `outlives_owner` is on its own: only `terminate` ends it. `user` and `group` are numeric ids to run as.
+    nowhere; with `pipes`, standard input and output are pipes to us. `death_signal` is what asks it to end
+    should we die.
     """
     with contextlib.ExitStack() as stack:
 
@@ -562,8 +547,5 @@ def start(
             stdout=subprocess.PIPE if pipes else log(stdout_path),
             stderr=log(stderr_path),
             death_signal=death_signal,
-            outlives_owner=outlives_owner,
-            user=user,
-            group=group,
         )
     return Child(leader, tuple(map(str, argv)))

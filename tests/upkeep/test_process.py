@@ -326,18 +326,6 @@ class TestNothingStaysBehind:
         finally:
             os.kill(fork, signal.SIGKILL)
 
-    def test_a_child_that_shall_outlive_us_does(self, tmp_path: Path) -> None:
-        code = """
-            import sys
-            from upkeep.process import start
-            child = start(["sh", "-c", f"echo $$ >{sys.argv[1]}/pids; exec sleep 300"], outlives_owner=True)
-        """
-        assert start_script(code, str(tmp_path)).wait(60) == 0
-        (pid,) = pids_in(tmp_path / "pids", 1)
-        time.sleep(0.3)
-        assert is_alive(pid)
-        os.kill(pid, signal.SIGKILL)
-
 
 class TestChild:
     def test_it_is_talked_to_through_its_pipes(self) -> None:
