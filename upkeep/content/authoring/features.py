@@ -11,7 +11,7 @@ first segment of the package that tells anything, after what all files have in c
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -55,6 +55,9 @@ HOLLOW = frozenset(
 )
 """What tells nothing even behind a marker: `features/network` is a feature, `features/common` is none."""
 
+DOMAINS = frozenset({"com", "org", "net", "io", "dev", "app", "me", "co", "in", "de", "fr", "eu", "uk"})
+"""First segments of a package that is a domain turned round: the second is its owner."""
+
 _AFFIX = re.compile(
     r"^(?:feature|feat|features|module|lib)[-_.]+|[-_.]+(?:feature|module|ui|impl|api|android|ios|data|domain)$"
 )
@@ -69,29 +72,38 @@ class Feature:
 
 
 class Features:
-    """Reads paths of one upstream. `paths` are all that are known: what they share tells nothing."""
+    """Reads paths of one upstream. `paths` are all that are known: what their packages share is the app's own name, or,
+    where nothing below it tells anything, the feature that the whole upstream is."""
 
     def __init__(self, paths: Iterable[str]) -> None:
         packages = {tuple(folders[start:]) for folders, start in map(_split, paths) if len(folders) > start}
         columns = zip(*packages, strict=False)
         self._shared = len(list(takewhile(lambda column: len(set(column)) == 1, columns)))
+        self._app_is_shared = any(_told(name, SILENT) for package in packages for name in package[self._shared :])
 
     def of(self, path: str) -> Feature:
         folders, start = _split(path)
         places = [(index, HOLLOW) for index in _marked(folders)]
         places += [(index, SILENT) for index in (*_modules(folders, start), *self._package(folders, start))]
         for index, silent in places:
-            name = _AFFIX.sub("", folders[index])
-            if name and name.lower() not in silent and not name.isdigit():
+            name = _told(folders[index], silent)
+            if name:
                 return Feature(slug(name), "/".join(folders[: index + 1]))
         return Feature(APP, "/".join(folders))
 
     def _package(self, folders: list[str], start: int) -> Iterable[int]:
-        """Return the indexes of the package's segments: those after the shared ones first, then the last of these."""
-        own = min(start + self._shared, len(folders))
+        """Return the indexes of the package's segments that may name a feature, the best first."""
+        owner = 2 if start and folders[start : start + 1] and folders[start].lower() in DOMAINS else 0
+        own = min(start + max(self._shared, owner), len(folders))
         yield from range(own, len(folders))
-        first = start + 2 if start else start
-        yield from range(own - 1, first - 1, -1)
+        if not self._app_is_shared:
+            yield from range(own - 1, start + owner - 1, -1)
+
+
+def _told(folder: str, silent: Collection[str]) -> str:
+    """Return what a folder's name tells without affixes like `feature-` and `-ui`, "" where that is nothing."""
+    name = _AFFIX.sub("", folder)
+    return "" if name.lower() in silent or name.isdigit() else name
 
 
 def _split(path: str) -> tuple[list[str], int]:

@@ -179,44 +179,50 @@ def _entries(root: Node) -> Iterator[Object]:
             yield item
 
 
-def _strings(node: Node | None, key: str = "") -> Iterator[tuple[Array | None, int, Scalar]]:
-    """Yield every text under a node that may be an event's name, with its list and index where it stands in one."""
-    pending: list[tuple[Node | None, str, Array | None, int]] = [(node, key, None, 0)]
+def _references(node: Node | None, key: str = "") -> Iterator[Scalar]:
+    """Yield every text under a node that may be an event's name. `key` is the member that the node stands in.
+
+    A `name` is one only in an object that stands in a list called `events`: stages and groups have names too.
+    """
+    pending: list[tuple[Node | None, str]] = [(node, key)]
     while pending:
-        current, name, holder, index = pending.pop()
+        current, name = pending.pop()
         if isinstance(current, Scalar):
-            if isinstance(current.value, str) and name not in _PROSE:
-                yield holder, index, current
+            if isinstance(current.value, str):
+                yield current
         elif isinstance(current, Array):
-            pending += [(item, name, current, position) for position, item in enumerate(current.items)]
+            pending += [(item, name) for item in current.items]
         elif isinstance(current, Object):
-            pending += [(member.value, member.key.value, None, 0) for member in current.members]
+            silent = _PROSE if name == "events" else _PROSE | {"name"}
+            pending += [
+                (member.value, member.key.value) for member in current.members if member.key.value not in silent
+            ]
 
 
 def _rename_in(editor: Editor, node: Node | None, names: Mapping[str, str]) -> None:
-    for _, _, scalar in _strings(node):
+    for scalar in _references(node):
         if scalar.value in names:
             editor.replace(scalar, names[scalar.value])
 
 
-def _remove_in(editor: Editor, node: Node | None, names: Collection[str]) -> None:
-    """Take names out of lists; an object that describes a name (as in `eventGroups`) goes as a whole."""
+def _remove_in(editor: Editor, node: Node | None, names: Collection[str], key: str = "") -> None:
+    """Take names out of lists; in a list called `events` an object that describes one goes as a whole."""
     if isinstance(node, Array):
-        dead = {index for index, item in enumerate(node.items) if _stands_for(item, names)}
+        dead = {index for index, item in enumerate(node.items) if _stands_for(item, names, key)}
         editor.remove_items(node, dead)
         for index, item in enumerate(node.items):
             if index not in dead:
-                _remove_in(editor, item, names)
+                _remove_in(editor, item, names, key)
     elif isinstance(node, Object):
         for member in node.members:
             if member.key.value not in _PROSE:
-                _remove_in(editor, member.value, names)
+                _remove_in(editor, member.value, names, member.key.value)
 
 
-def _stands_for(node: Node, names: Collection[str]) -> bool:
+def _stands_for(node: Node, names: Collection[str], key: str) -> bool:
     if isinstance(node, Scalar):
         return isinstance(node.value, str) and node.value in names
-    return isinstance(node, Object) and node.value.get("name") in list(names) and "events" not in node.value
+    return key == "events" and isinstance(node, Object) and node.value.get("name") in list(names)
 
 
 def _more_properties(event: Mapping[str, Any]) -> set[str]:
