@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import SecretStr
 
+from tests.support.sample_content import real_content
 from upkeep.config import Guardrails
 from upkeep.errors import GuardrailRefused
 from upkeep.guardrails.limits import changed_lines
@@ -88,6 +89,18 @@ def test_a_warning_refuses_nothing() -> None:
     warned = review(Patch(files=(change(f"{CONTENT}/a.json", f'"{noise}"\n'),)), WATCH)
     assert [finding.severity for finding in warned.findings] == ["warning"]
     refuse_unless_passed(warned)
+
+
+def test_a_real_dashboards_content_has_nothing_against_it() -> None:
+    root = real_content()
+    files = tuple(
+        FileChange(path=f"{CONTENT}/{path.relative_to(root).as_posix()}", new=path.read_bytes())
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    )
+    report = review(Patch(files=files), watch_policy(Guardrails(), content=CONTENT, bootstrap=True))
+    assert len(files) > 50
+    assert report.findings == ()
 
 
 class TestLimits:
