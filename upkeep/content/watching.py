@@ -115,7 +115,7 @@ def explain(settings: Settings, name: str, database: Database) -> Explanation:
         lines.append(f"A run is wanted: {verdict.reason}." if verdict.run else f"No run is wanted: {verdict.reason}.")
     lines += _state_lines(known)
     if (holder := holder_of(database, f"watch:{name}")) is not None:
-        lines.append(f"The watch is locked: {holder.words()}.")
+        lines.append(f"The watch is locked: {holder.words}.")
     lines += _history_lines(history)
     if code == "run_wanted":
         lines.append(f"If no run starts: is `upkeep up` running? `upkeep update {name}` does it now.")
