@@ -155,9 +155,12 @@ class _Watcher:
 
     def add(self, group: reaper.Group) -> None:
         with self._lock:
-            file = reaper.record(self.folder, self._owner, group) if self.folder is not None else None
-            self._groups[group.pid] = (group, file)
+            self._groups[group.pid] = (group, None)
             self._tell(group)
+            if self.folder is not None:
+                # A full disk costs the record; the watcher and the child's mark are still there.
+                with contextlib.suppress(OSError):
+                    self._groups[group.pid] = (group, reaper.record(self.folder, self._owner, group))
 
     def remove(self, pid: int) -> None:
         with self._lock:

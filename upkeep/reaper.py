@@ -6,7 +6,7 @@ watcher that must start in milliseconds. What does not: starting or reading proc
 Why a watcher and not PR_SET_PDEATHSIG: that signal is sent when the parent *thread* ends (prctl(2)), and steps run in
 threads that end long before the process; it reaches the child alone and not what the child started; and it has to be
 set between fork and exec, where Python code can deadlock in a process with threads. A pipe that the owner holds open
-closes when the owner is gone, however it went, and the watcher then ends whole groups.
+closes when the owner is gone, however it went, and the watcher then ends whole groups. /proc tells who is who (Linux).
 """
 
 from __future__ import annotations

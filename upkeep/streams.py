@@ -5,6 +5,7 @@ What belongs here: pipes and bytes. What does not: starting and ending processes
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import selectors
@@ -86,7 +87,7 @@ class Sink:
     ) -> None:
         self._keep, self._tail = keep, tail
         self._kept = bytearray()
-        self._file: IO[bytes] | None = file.open("wb", buffering=0) if file is not None else None
+        self._file: IO[bytes] | None = None
         self._file_left = file_limit
         self._redact, self._on_line = redact, on_line
         self._max_line = max_line
@@ -94,6 +95,9 @@ class Sink:
         self._cutter = LineCutter(max_line, overlap) if by_line else None
         self.truncated = False
         self.final = False
+        if file is not None:
+            with self._file_is_optional():
+                self._file = file.open("wb", buffering=0)
 
     def feed(self, chunk: bytes) -> None:
         if self._cutter is None:
@@ -147,9 +151,14 @@ class Sink:
         part = chunk[: self._file_left]
         self.truncated |= len(part) < len(chunk)
         self._file_left -= len(part)
-        try:
+        with self._file_is_optional():
             while part:
                 part = part[self._file.write(part) or 0 :]
+
+    @contextlib.contextmanager
+    def _file_is_optional(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             if error.errno not in _DISK_FULL:
                 raise

@@ -191,6 +191,18 @@ def test_a_shallow_mirror_is_deepened(git_server: GitServer, upstream: RepoBuild
     assert [commit.subject for commit in mirror.commits(None, head)] == ["Two", "One"]
 
 
+def test_a_remote_that_is_shallow_itself_gives_its_branch_and_its_edge_is_not_a_root(
+    upstream: RepoBuilder, tmp_path: Path
+) -> None:
+    upstream.git("clone", "-q", "--bare", "--depth=1", upstream.url, str(tmp_path / "remote.git"))
+    mirror = Repository.mirror((tmp_path / "remote.git").as_uri(), tmp_path / "m.git", branches=["main"])
+    assert mirror.resolve("main") == upstream.head()
+    assert mirror.commit("main").parents == (upstream.head("HEAD~1"),)
+    with pytest.raises(GitError) as caught:
+        mirror.commits(None, "main")
+    assert caught.value.reason == "git.shallow"
+
+
 def test_no_common_ancestor_is_not_claimed_of_a_shallow_history(
     git_server: GitServer, upstream: RepoBuilder, tmp_path: Path
 ) -> None:

@@ -174,10 +174,20 @@ _UNKNOWN = re.compile(
 )
 
 
+def _point(words: str) -> str:
+    """The line that says what is wrong; git puts advice behind it."""
+    lines = words.splitlines()
+    for start in ("fatal: ", "error: "):
+        told = [line.removeprefix(start) for line in lines if line.startswith(start)]
+        if told:
+            return told[0]
+    return lines[-1] if lines else ""
+
+
 def error_of(command: str, status: int, words: str, remote: str = "") -> UpkeepError:
     """Turn git's words (English: children run under C.UTF-8) into the error that names the next step."""
     shown = display_url(remote)
-    last = words.rpartition("\n")[2]
+    last = _point(words)
     details: dict[str, Any] = {"command": command, "status": status, "words": words[-4000:]}
     here = "\n".join(line for line in words.splitlines() if not line.startswith("remote: "))
     if _DISK_FULL.search(here):

@@ -19,7 +19,11 @@ from pathlib import Path
 from upkeep.errors import BranchGone, GitError, PushRefused, RemoteUnavailable, RepositoryNotReady
 from upkeep.plumbing.command import display_url, run_git, separate_credentials
 
-_FETCH = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules")
+# `--update-shallow`: without it a remote that is shallow itself has its branches left out, and git ends with 0.
+_FETCH = (
+    *("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules"),
+    "--update-shallow",
+)
 # A fetch adds a pack and automatic gc is off: past so many, git's lookups slow down and they are joined.
 _PACKS = 50
 # git removes its lock files when it ends by itself; one this old in a mirror that we hold was left by a kill.
