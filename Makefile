@@ -25,8 +25,8 @@ up: $(VENV)/.installed ## Database, Dagster and sensors as one process tree
 	@$(PYTHON) ops/install_tools.py mermaid
 	@$(BIN)/upkeep up
 
-tools: $(VENV)/.installed ## The programs that tests drive: gh, the Mermaid checker, agent CLIs
-	@$(PYTHON) ops/install_tools.py mermaid gh agents
+tools: $(VENV)/.installed ## The programs that tests drive: gh, bwrap, the Mermaid checker, agent CLIs
+	@$(PYTHON) ops/install_tools.py mermaid gh agents sandbox
 
 test: tools ## The whole suite but the long tests
 	@$(BIN)/pytest -n $(WORKERS) -m "not long"

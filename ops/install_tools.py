@@ -1,10 +1,10 @@
-"""Install the programs that pip cannot: gh from Debian's packages, the Mermaid checker and the agent CLIs from npm.
+"""Install the programs that pip cannot: gh, bubblewrap and chromium from Debian's packages, the Mermaid checker and the agent CLIs from npm.
 
 Only the standard library, so that it runs before anything else is there. As root it uses apt-get; as anybody else it
 unpacks the Debian package into `.tools/` inside the checkout. What cannot be installed is said in one line each and is no
 error: the tests that need it are skipped with that reason, and `upkeep doctor` names it.
 
-Usage: python ops/install_tools.py [mermaid] [gh] [agents] [browser]      (default: all)
+Usage: python ops/install_tools.py [mermaid] [gh] [agents] [sandbox] [browser]      (default: all)
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / ".tools"
 NPM_FOLDERS = {"mermaid": ROOT / "upkeep/content/mermaid_check", "agents": ROOT / "tests/tools"}
-DEBIAN_PACKAGES = {"gh": ("gh", "gh"), "browser": ("chromium", "chromium")}
+DEBIAN_PACKAGES = {"gh": ("gh", "gh"), "sandbox": ("bwrap", "bubblewrap"), "browser": ("chromium", "chromium")}
 """Group → (program, package)."""
 
 

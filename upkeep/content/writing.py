@@ -69,6 +69,7 @@ class Writer:
         self.usage: Usage | None = None
         self.seconds = 0.0
         self.transcript: str | None = None
+        self.unsafe = False
         self._snapshot: dict[str, Entry] = {}
 
     def write(self) -> GeneratedContent:
@@ -186,6 +187,7 @@ class Writer:
     def _account(self, result: AgentResult) -> None:
         self.usage = result.usage if self.usage is None else self.usage + result.usage
         self.seconds += result.seconds
+        self.unsafe = self.unsafe or result.sandbox == "none"
         self.transcript = str(result.transcript) if result.transcript else self.transcript
         self.desk.run.event(EventType.AGENT_ENDED, seconds=round(result.seconds, 3), **result.usage.model_dump())
 
@@ -261,7 +263,7 @@ class Writer:
             evidence_findings=(*draft.evidence_findings, *draft.refused),
             guardrails=GuardrailReport(),
             transcript=self.transcript,
-            unsafe_no_sandbox=getattr(desk.settings.agents[desk.watch.agent], "unsafe_no_sandbox", False),
+            unsafe_no_sandbox=self.unsafe,
         )
         if draft.delta.empty:
             return content
