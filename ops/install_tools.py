@@ -1,8 +1,9 @@
-"""Install the programs that pip cannot: gh, bubblewrap and chromium from Debian's packages, the Mermaid checker and the agent CLIs from npm.
+"""Install the programs that pip cannot.
 
-Only the standard library, so that it runs before anything else is there. As root it uses apt-get; as anybody else it
-unpacks the Debian package into `.tools/` inside the checkout. What cannot be installed is said in one line each and is no
-error: the tests that need it are skipped with that reason, and `upkeep doctor` names it.
+gh, bubblewrap and chromium come from Debian's packages, the Mermaid checker and the agent CLIs from npm. Only the
+standard library is used, so that this runs before anything else is there. As root it uses apt-get; as anybody else it
+unpacks the Debian package into `.tools/` inside the checkout. What cannot be installed is said in one line each and is
+no error: the tests that need it are skipped with that reason, and `upkeep doctor` names it.
 
 Usage: python ops/install_tools.py [mermaid] [gh] [agents] [sandbox] [browser]      (default: all)
 """
