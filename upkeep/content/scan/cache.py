@@ -54,7 +54,10 @@ class Entry:
         """The calls of wrappers. Raises ValueError where they are damaged."""
         if self.stored_callers is None:
             return ()
-        return tuple(decode(item, CallSite) for item in json.loads(self.stored_callers))
+        items = json.loads(self.stored_callers)
+        if not isinstance(items, list):
+            raise ValueError("not a list of call sites")
+        return tuple(decode(item, CallSite) for item in items)
 
     def keep_facts(self, facts: FileFacts) -> None:
         self.stored_facts = json.dumps(encode(facts), separators=(",", ":"), ensure_ascii=False)

@@ -58,10 +58,14 @@ class Type:
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """A named value outside functions; `value` is Unknown where it can change or is computed."""
+    """A named value outside functions; `value` is Unknown where it can change or is computed.
+
+    `static`: it belongs to a type (or its companion), not to each object of it.
+    """
 
     path: Path
     value: Expression
+    static: bool = False
 
 
 @dataclass(frozen=True, slots=True)

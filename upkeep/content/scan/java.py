@@ -78,13 +78,15 @@ class JavaReader(Reader):
 
     def constant_facts(self, node: SgNode, scope: Path) -> Iterator[Constant]:
         modifiers = child_of(node, "modifiers")
-        final = node.kind() == "constant_declaration" or (modifiers is not None and "final" in modifiers.text().split())
+        words = [] if modifiers is None else modifiers.text().split()
+        static = node.kind() == "constant_declaration" or "static" in words
+        final = node.kind() == "constant_declaration" or "final" in words
         for declarator in node.field_children("declarator"):
             name, value = declarator.field("name"), declarator.field("value")
             if name is None or (value is None and final):
                 continue
             known = self.expression(value) if final and value is not None else UNKNOWN
-            yield Constant((*scope, name.text()), known)
+            yield Constant((*scope, name.text()), known, static=static)
 
     def function_name(self, node: SgNode) -> str | None:
         name = node.field("name")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 from itertools import pairwise
 
@@ -22,7 +23,10 @@ from upkeep.content.scan.expression import (
 from upkeep.content.scan.facts import Constant, Field, Function, Import, Path, Supertype, Type
 from upkeep.content.scan.syntax import LONGEST_RETURN, Local, Parts, Reader, child_of, named, unquoted
 
-_TRANSPARENT = frozenset({"parenthesized_expression", "annotated_lambda", "postfix_expression", "as_expression"})
+_BARE_OBJECT = re.compile(r"^(object\s+\w+\s*\{)", re.MULTILINE)
+"""At top level the grammar takes `object Names {` for an infix call on an anonymous object; a modifier helps it."""
+
+_TRANSPARENT = frozenset({"parenthesized_expression", "postfix_expression", "as_expression"})
 
 
 class KotlinReader(Reader):
@@ -37,7 +41,7 @@ class KotlinReader(Reader):
     loops = frozenset({"for_statement"})
 
     def __init__(self, text: str) -> None:
-        super().__init__(text, "kotlin")
+        super().__init__(_BARE_OBJECT.sub(r"public \1", text), "kotlin")
 
     def package(self) -> Path:
         header = child_of(self.root, "package_header")
@@ -76,20 +80,27 @@ class KotlinReader(Reader):
         name = self._variable(node)
         if name is None:
             return
-        receiver = child_of(node, "user_type")
-        path = (*(scope if receiver is None else (_type_path(receiver)[-1],)), name)
+        receiver = child_of(node, "receiver_type", "user_type")
+        owner = (
+            None
+            if receiver is None
+            else receiver
+            if receiver.kind() == "user_type"
+            else child_of(receiver, "user_type")
+        )
+        path = (*(scope if owner is None else (_type_path(owner)[-1],)), name)
+        companion = next((each.kind() for each in node.ancestors() if each.kind() in self.types), "")
+        yield Constant(path, self._property_value(node), static=companion == "companion_object")
+
+    def _property_value(self, node: SgNode) -> Expression:
         getter = child_of(node, "getter") or _sibling_getter(node)
         body = None if getter is None else child_of(getter, "function_body")
-        value = _assigned(node)
-        delegate = child_of(node, "property_delegate")
+        value, delegate = _assigned(node), child_of(node, "property_delegate")
         if body is not None:
-            yield Constant(path, self._body(body) or UNKNOWN)
-        elif delegate is not None:
-            yield Constant(path, self._lazy(delegate))
-        elif value is None or _keyword(node) == "var":
-            yield Constant(path, UNKNOWN)
-        else:
-            yield Constant(path, self.expression(value))
+            return self._body(body) or UNKNOWN
+        if delegate is not None:
+            return self._lazy(delegate)
+        return UNKNOWN if value is None or _keyword(node) == "var" else self.expression(value)
 
     def function_name(self, node: SgNode) -> str | None:
         name = child_of(node, "simple_identifier")
@@ -180,7 +191,9 @@ class KotlinReader(Reader):
         if not children:
             return UNKNOWN
         if kind in _TRANSPARENT:
-            return self.expression(children[-1] if kind == "annotated_lambda" else children[0])
+            return self.expression(children[0])
+        if kind in {"annotated_lambda", "value_argument"}:
+            return self.expression(children[-1])
         if kind == "additive_expression" and child_of(node, "+") is not None:
             return join([self.expression(child) for child in children])
         if kind == "infix_expression":

@@ -85,6 +85,8 @@ class Program:
     def _find(self, parts: Path, file: File, scope: Path) -> tuple[list[Symbol], Path]:
         parts = tuple(part for part in parts if part != "Companion")
         symbols, consumed = self._head(parts[0], file, scope), 1
+        if not symbols and len(parts) > 1 and parts[0] in file.aliases:  # a module as a whole
+            symbols, consumed = self._imported((*file.aliases[parts[0]], parts[1]), file), 2
         if not symbols:
             symbols, consumed = self._qualified(parts, file)
         while symbols and consumed < len(parts):
@@ -123,7 +125,16 @@ class Program:
         self._want(symbol.file, name)
         owner = (symbol.fact.path[-1], name)
         candidates = self._names.get((family(symbol.file.language), name), [])
-        return [each for each in candidates if each.fact.path == owner and each.path != (*symbol.path, name)]
+        return [
+            each
+            for each in candidates
+            if each.fact.path == owner and each.path != (*symbol.path, name) and not self._declares(each)
+        ]
+
+    def _declares(self, symbol: Symbol) -> bool:
+        """Whether the file of a property declares its owner too: then that owner is another type of the same name."""
+        owners = self._symbols.get((family(symbol.file.language), symbol.path[:-1]), [])
+        return any(owner.file is symbol.file and isinstance(owner.fact, Type) for owner in owners)
 
     def _head(self, name: str, file: File, scope: Path) -> list[Symbol]:
         package, language = file.facts.package, family(file.language)

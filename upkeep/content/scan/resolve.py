@@ -124,16 +124,16 @@ class Resolver:
         """Return the event name of an object: the property that the settings name, or its only string."""
         if style.of is not None:
             return [_from_entity(value) for value in self.member(entity, style.of)]
-        strings: dict[str, list[Known | Missing]] = {}
-        for name in self._property_names(entity):
+        declared = self._property_names(entity)
+        usual = next((name for name in _USUAL if name in declared), None)
+        if usual is not None:
+            return [_from_entity(value) for value in self.member(entity, usual)]
+        strings = set()
+        for name in declared:
             values = [_from_entity(value) for value in self.member(entity, name, builtin=False)]
             if values and all(isinstance(value, Known) for value in values):
-                strings.setdefault(name, values)
-        usual = next((strings[name] for name in _USUAL if name in strings), None)
-        if usual is not None:
-            return usual
-        different = {tuple(values) for values in strings.values()}
-        return list(different.pop()) if len(different) == 1 else [Missing()]
+                strings.add(tuple(values))
+        return list(strings.pop()) if len(strings) == 1 else [Missing()]
 
     def member(self, entity: Entity, name: str, *, builtin: bool = True, depth: int = 0) -> list[Value]:
         """Return the property `name` of `entity`: its own, a constructor argument, or inherited."""
@@ -250,7 +250,7 @@ class Resolver:
             bound = context.bindings[parts[0]]
             given = self.values(bound.value, bound.context.at(context.depth))
             return [each for value in given for each in self._accessed(value, parts[1:])]
-        if context.this is not None and self._is_property(context.this, parts[0]):
+        if context.this is not None and (parts[0] == "name" or self._is_property(context.this, parts[0])):
             return [each for value in self.member(context.this, parts[0]) for each in self._accessed(value, parts[1:])]
         symbols, rest = self._program.find(parts, context.file, context.scope)
         if not symbols:
@@ -405,16 +405,17 @@ class Resolver:
             for each in self._chain(entity)
         )
 
-    def _property_names(self, entity: Entity) -> list[str]:
+    def _property_names(self, entity: Entity) -> dict[str, None]:
+        """Return what an instance has by name: constructor parameters that it keeps, and properties."""
         names: dict[str, None] = {}
         for each in self._chain(entity):
             if isinstance(each.symbol.fact, Type):
-                if each.symbol.fact.kind in {"member", "object"} or each.arguments or each is not entity:
-                    names.update(dict.fromkeys(parameter.name for parameter in each.symbol.fact.parameters))
-                names.update(dict.fromkeys(c.fact.path[-1] for c in self._program.constants_of(each.symbol)))
-        for usual in _USUAL:
-            names.setdefault(usual)
-        return list(names)
+                names.update((stored.name, None) for stored in each.symbol.fact.parameters if stored.property)
+                names.update((name, None) for name in _USUAL if self._program.constants_of(each.symbol, name))
+                for constant in self._program.constants_of(each.symbol):
+                    if isinstance(constant.fact, Constant) and not constant.fact.static:
+                        names[constant.fact.path[-1]] = None
+        return names
 
     # Properties.
 

@@ -30,8 +30,7 @@ from upkeep.content.scan.languages import declared_names, file_of, grammar_of, l
 from upkeep.content.scan.model import Call, ScanResult
 from upkeep.content.scan.program import Program, family
 from upkeep.content.scan.settings import Language, LanguageScan, ScanSettings
-from upkeep.content.scan.syntax import Reader
-from upkeep.errors import ConfigError
+from upkeep.errors import ConfigError, GitError
 
 MAXIMUM_BYTES = 2_000_000
 """A longer file is generated: it is listed as failed, not parsed."""
@@ -57,7 +56,7 @@ class TreeEntry(Protocol):
 class Source(Protocol):
     """What the scan needs of a repository; `upkeep.git.Repository` has it."""
 
-    def resolve(self, rev: str) -> str: ...
+    def resolve(self, rev: str) -> str | None: ...
     def tree(self, rev: str, prefix: str = "") -> Sequence[TreeEntry]: ...
     def blobs(self, shas: Iterable[str]) -> Iterator[tuple[str, bytes]]: ...
 
@@ -68,18 +67,23 @@ def scan(repository: Source, rev: str, settings: ScanSettings, *, cache: Path | 
     `cache` is a file that may exist or not, be damaged, or be shared with other scans of the same watch. Files that
     cannot be read (binary, not UTF-8, longer than `MAXIMUM_BYTES`, not parseable) are listed, never fatal.
 
-    Raises ConfigError (`config.scan_rule`) for a raw rule that ast-grep refuses, and what `repository` raises.
+    Raises ConfigError (`config.scan_rule`) for a raw rule that ast-grep refuses, GitError (`git.unknown_revision`) if
+    there is no such commit, and what `repository` raises.
     """
     started = time.monotonic()
     _check_rules(settings)
     commit = repository.resolve(rev)
+    if commit is None:
+        raise GitError(
+            f"there is no commit {rev}", remedy="Fetch it first, or check the name.", code="git.unknown_revision"
+        )
     survey = _Survey(repository, commit, settings, cache)
     calls = survey.run()
     return ScanResult(
         commit=commit,
         calls=tuple(calls),
         files_seen=len(survey.files),
-        files_parsed=survey.parsed,
+        files_parsed=len(survey.parsed),
         files_failed=tuple(sorted(file.path for file in survey.files if survey.entries[file.key].failed)),
         seconds=round(time.monotonic() - started, 3),
     )
@@ -103,7 +107,7 @@ class _Survey:
         self._changed: set[BlobKey] = set()
         self._contents: dict[str, bytes] = {}
         self._remembered = 0
-        self.parsed = 0
+        self.parsed: set[BlobKey] = set()
         self.files = list(_files(repository.tree(commit), settings))
         self._declaring: dict[tuple[Language, str], list[_File]] = defaultdict(list)
         self._callers: dict[str, tuple[CallSite, ...]] = {}
@@ -165,16 +169,23 @@ class _Survey:
         for path in sorted(known):
             self._program.add(file_of(path, wanted[path].language, known[path]))
 
-    def _parse(self, file: _File, content: bytes) -> FileFacts:
+    def _parse(self, file: _File, content: bytes, wrappers: frozenset[str] | None = None) -> FileFacts:
+        """Read a file's facts into its entry, and with `wrappers` its calls of those."""
         entry = self.entries[file.key]
         facts = FileFacts()
+        callers: tuple[CallSite, ...] = ()
         if not entry.failed:
-            self.parsed += 1
-            parsed = self._reader(file, content)
-            entry.failed = parsed is None or parsed.broken
-            if parsed is not None:
+            self.parsed.add(file.key)
+            try:
+                parsed = reader(content.decode("utf-8-sig"), file.key[1])
                 facts = parsed.facts(self._methods[file.language], self._rules[file.language])
+                callers = parsed.call_sites(wrappers or (), {})
+                entry.failed = parsed.broken
+            except (UnicodeDecodeError, RuntimeError, RecursionError):
+                entry.failed = True
         entry.keep_facts(facts)
+        if wrappers is not None:
+            entry.keep_callers(_digest(wrappers), callers)
         self._changed.add(file.key)
         return facts
 
@@ -208,24 +219,15 @@ class _Survey:
                     self._callers[file.path] = sites
         may_call = {language: mentions(found) for language, found in names.items()}
         for file, content in self._read(unread):
-            language = family(file.language)
-            sites = self._caller_sites(file, content, names[language]) if may_call[language](content) else ()
-            self.entries[file.key].keep_callers(keys[language], sites)
-            self._changed.add(file.key)
-            if sites:
-                self._callers[file.path] = sites
+            language, entry = family(file.language), self.entries[file.key]
+            if may_call[language](content):
+                self._parse(file, content, names[language])
+            else:
+                entry.keep_callers(keys[language], ())
+                self._changed.add(file.key)
+            if entry.callers:
+                self._callers[file.path] = entry.callers
         self._load(file for file in self.files if file.path in self._callers)
-
-    def _caller_sites(self, file: _File, content: bytes, names: frozenset[str]) -> tuple[CallSite, ...]:
-        self.parsed += self.entries[file.key].stored_facts is None
-        parsed = self._reader(file, content)
-        return () if parsed is None else parsed.call_sites(names, {})
-
-    def _reader(self, file: _File, content: bytes) -> Reader | None:
-        try:
-            return reader(content.decode("utf-8-sig"), file.key[1])
-        except (UnicodeDecodeError, RuntimeError, RecursionError):
-            return None
 
     def _read(self, files: Sequence[_File]) -> Iterator[tuple[_File, bytes]]:
         """Yield the files' contents; a blob that was read before is kept while memory allows."""

@@ -76,12 +76,12 @@ class SwiftReader(Reader):
         name, value, computed = _pattern(node), node.field("value"), node.field("computed_value")
         if name is None:
             return
+        known: Expression = UNKNOWN
         if computed is not None:
-            yield Constant((*scope, name), self._computed(computed))
-        elif value is None or _binding(node) != "let":
-            yield Constant((*scope, name), UNKNOWN)
-        else:
-            yield Constant((*scope, name), self.expression(value))
+            known = self._computed(computed)
+        elif value is not None and _binding(node) == "let":
+            known = self.expression(value)
+        yield Constant((*scope, name), known, static=_static(node))
 
     def function_name(self, node: SgNode) -> str | None:
         if node.kind() == "init_declaration":
@@ -184,6 +184,8 @@ class SwiftReader(Reader):
             return UNKNOWN
         if kind == "prefix_expression":
             return Name(("", unquoted(children[-1].text()))) if node.text().startswith(".") else UNKNOWN
+        if kind == "value_argument":
+            return self.expression(children[-1])
         if kind in _INNER or (kind == "tuple_expression" and len(children) == 1):
             return self.expression(children[0])
         if kind == "additive_expression" and child_of(node, "+") is not None:
@@ -317,6 +319,11 @@ def _pattern(node: SgNode) -> str | None:
     pattern = child_of(node, "pattern")
     name = None if pattern is None else child_of(pattern, "simple_identifier")
     return None if name is None else unquoted(name.text())
+
+
+def _static(node: SgNode) -> bool:
+    modifiers = child_of(node, "modifiers")
+    return modifiers is not None and not {"static", "class"}.isdisjoint(modifiers.text().split())
 
 
 def _binding(node: SgNode) -> str:

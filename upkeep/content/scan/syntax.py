@@ -355,27 +355,31 @@ class Reader(ABC):
         kinds = sorted(self.assignments | self.calls)
         rules: list[Rule] = [{"kind": kind, "regex": rf"^`?{re.escape(local.name)}\b"} for kind in kinds]
         for node in block.find_all(any=rules):
+            if position(node)[0] >= position(use)[0]:
+                break
             parts = self.call_parts(node) if node.kind() in self.calls else None
-            if parts is not None and parts.receiver is not None and parts.receiver.text() == local.name:
-                if position(node)[1] <= position(use)[0] and len(parts.arguments) > 1:
+            if parts is not None and parts.receiver is not None:
+                if parts.receiver.text() == local.name and len(parts.arguments) > 1:
                     mutations.append(Invoke(None, parts.method, self.arguments(parts)))
                 continue
-            change = self.assignment(node)
-            if change is None:
+            target, value = self.assignment(node) or (None, None)
+            if target is None or value is None:
                 continue
-            target, value = change
-            if target.text() == local.name:
-                if local.value is not None and self._unconditional(node, block):
-                    return UNKNOWN
-                options.append(self.expression(value))
-            elif target.text().startswith(local.name + "["):
+            if target.text() != local.name:
                 mutations.append(self.expression(node))
+            elif local.value is not None and self._unconditional(node, block):
+                return UNKNOWN
+            else:
+                options.append(self.expression(value))
         result = options[0] if len(options) == 1 else Choice(tuple(options)) if options else UNKNOWN
         return Invoke(result, "apply", (Argument(None, Group(tuple(mutations))),)) if mutations else result
 
     def _unconditional(self, node: SgNode, block: SgNode) -> bool:
-        nearest = next((each for each in node.ancestors() if each.kind() in self.blocks), None)
-        return nearest is not None and position(nearest) == position(block)
+        """Whether the statement at `node` stands in `block` itself, not in a branch or loop inside."""
+        parent = node.parent()
+        if parent is not None and parent.kind() == "expression_statement":
+            parent = parent.parent()
+        return parent is not None and position(parent) == position(block)
 
 
 def position(node: SgNode) -> tuple[int, int]:
