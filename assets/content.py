@@ -10,6 +10,8 @@ import warnings
 from collections.abc import Iterator
 from hashlib import sha256
 from importlib.resources import files
+from pathlib import Path
+from typing import Any
 
 from dagster import (
     AssetCheckExecutionContext,
@@ -197,7 +199,7 @@ def content_assets(
 
 
 def _steps(watches: StaticPartitionsDefinition) -> list[AssetsDefinition]:
-    common = {"partitions_def": watches, "group_name": GROUP, "owners": OWNERS}
+    common: dict[str, Any] = {"partitions_def": watches, "group_name": GROUP, "owners": OWNERS}
     return [
         asset(key=UPSTREAM_HEAD, deps=[UPSTREAM_REPOSITORY], kinds={"git"}, **common)(upstream_head),
         asset(key=CHANGE_SET, ins={"upstream_head": AssetIn(UPSTREAM_HEAD)}, kinds={"git"}, **common)(change_set),
@@ -206,14 +208,14 @@ def _steps(watches: StaticPartitionsDefinition) -> list[AssetsDefinition]:
             ins={"change_set": AssetIn(CHANGE_SET)},
             kinds={"ai", "json"},
             output_required=False,
-            code_version=_version("*.md", "prompt.py"),
+            code_version=_version("instructions.md", "prompt.py", "author.py", "authoring/*.py"),
             **common,
         )(analytics_content),
         asset(
             key=VALIDATION_REPORT,
             ins={"analytics_content": AssetIn(ANALYTICS_CONTENT)},
             kinds={"python"},
-            code_version=_version("valid*.py"),
+            code_version=_version("validate.py", "rules/*.py", "mermaid_check/check.mjs"),
             **common,
         )(validation_report),
         asset(
@@ -247,6 +249,9 @@ def _checks(watches: StaticPartitionsDefinition) -> list[AssetChecksDefinition]:
 def _version(*patterns: str) -> str:
     """Hash of the files of `upkeep.content` that decide what is written or found: a change of them shows in the UI as a
     new code version."""
-    folder = files("upkeep.content")
-    named = sorted((path.name, path) for pattern in patterns for path in folder.glob(pattern))
-    return sha256(b"\0".join(name.encode() + b"\0" + path.read_bytes() for name, path in named)).hexdigest()[:12]
+    folder = Path(str(files("upkeep.content")))
+    found = sorted(path for pattern in patterns for path in folder.glob(pattern))
+    digest = sha256()
+    for path in found:
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]

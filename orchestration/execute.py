@@ -24,7 +24,6 @@ from dagster import (
     ExecuteInProcessResult,
     InitLoggerContext,
     LoggerDefinition,
-    logger,
     mem_io_manager,
 )
 
@@ -199,15 +198,16 @@ class _Lines(logging.Handler):
         self._progress = progress
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.levelno < logging.ERROR:
-            self._progress(str(getattr(record, "dagster_meta", {}).get("orig_message", record.getMessage())))
+        words = str(getattr(record, "dagster_meta", {}).get("orig_message", record.getMessage()))
+        # Dagster announces each step that it skips, and errors are told at the end: neither is progress.
+        if record.levelno < logging.ERROR and not words.startswith("Skipping step "):
+            self._progress(words)
 
 
 def _progress_logger(progress: Progress) -> LoggerDefinition:
-    @logger(description="Progress of a command, for its terminal.")
-    def progress_logger(context: InitLoggerContext) -> logging.Logger:
+    def made(context: InitLoggerContext) -> logging.Logger:
         lines = logging.Logger("upkeep.progress", logging.INFO)
         lines.addHandler(_Lines(progress))
         return lines
 
-    return progress_logger
+    return LoggerDefinition(made, description="Progress of a command, for its terminal.")

@@ -64,7 +64,7 @@ def _prune_events(settings: Settings, before: datetime) -> int:
     with open_database(settings) as database:
         while True:
             with database.session() as session:
-                gone = session.execute(_DELETE, parameters).rowcount  # type: ignore[attr-defined]
+                gone: int = session.execute(_DELETE, parameters).rowcount  # type: ignore[attr-defined]
             deleted += gone
             if gone < BATCH:
                 return deleted

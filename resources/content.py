@@ -4,8 +4,9 @@ What belongs here: what a run may be told at its start (dry run, retry, force) a
 what happens at the desk (`upkeep/content/service.py`).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from typing import Final, cast, get_args
 
 from dagster import ConfigurableResource, DagsterInstance, DagsterRunStatus, Failure, InitResourceContext
 from dagster import ResourceDependency as Given
@@ -14,13 +15,14 @@ from pydantic import Field
 from resources.database import open_database
 from upkeep.config import Settings
 from upkeep.content.desk import Desk, open_desk
+from upkeep.database.events import Trigger
 from upkeep.errors import RunCancelled, UpkeepError
 from upkeep.runs import open_run
 
 PARTITION_TAG = "dagster/partition"
 SENSOR_TAG = "dagster/sensor_name"
 TRIGGER_TAG = "upkeep/trigger"
-SYSTEM = "content"
+SYSTEM: Final = "content"
 
 
 def subject_of(watch: str) -> str:
@@ -38,7 +40,7 @@ def open_content_desk(
     name: str,
     *,
     run_id: str,
-    trigger: str,
+    trigger: Trigger,
     dry_run: bool,
     retry: bool,
     force: bool,
@@ -93,9 +95,12 @@ class ContentDesk(ConfigurableResource[Desk]):
             raise Failure(error.message, metadata={"code": error.reason}, allow_retries=False) from error
 
 
-def trigger_of(tags: dict[str, str]) -> str:
+def trigger_of(tags: Mapping[str, str]) -> Trigger:
     """Who started a run: what the command line wrote down, else a sensor, else a person in the UI."""
-    return tags.get(TRIGGER_TAG) or ("sensor" if SENSOR_TAG in tags else "ui")
+    for known in get_args(Trigger):
+        if tags.get(TRIGGER_TAG) == known:
+            return cast("Trigger", known)
+    return "sensor" if SENSOR_TAG in tags else "ui"
 
 
 def may_continue(instance: DagsterInstance, run_id: str) -> Callable[[str], None]:
