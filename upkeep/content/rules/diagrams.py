@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from upkeep.content.diagrams import DiagramFile, Directive, Heading, MermaidBlock
-from upkeep.content.flowchart import FlowchartSyntaxError, Node
+from upkeep.content.diagrams import EVENT_CLASS, LEGEND_LABEL, DiagramFile, Directive, Heading, MermaidBlock
+from upkeep.content.flowchart import FlowchartSyntaxError, Node, label_title
 from upkeep.content.folder import DIAGRAMS, Flow
 from upkeep.content.rules.base import Context, Hit, counted, key_of, listed, shown
 
@@ -91,10 +91,11 @@ def unclosed_fence(context: Context) -> Iterator[Hit]:
 def unknown_event_node(context: Context) -> Iterator[Hit]:
     for flow, diagrams in _with_diagrams(context):
         for block in diagrams.blocks:
-            for node in block.event_nodes():
-                if node.title not in flow.trimmed_names:
-                    use = node.labelled or node.uses[0]
-                    line = block.line_of(use.start)
+            titles = block.sketch.titles(EVENT_CLASS) if block.sketch is not None else ()
+            unknown = {name for name, title in titles if title not in flow.trimmed_names and title != LEGEND_LABEL}
+            for node in block.event_nodes() if unknown else ():
+                if node.id in unknown:
+                    line = block.line_of((node.labelled or node.uses[0]).start)
                     entry = key_of(node.id, node.label)
                     yield Hit(_path(flow), _unknown_event(context, flow, node), line=line, entry=entry)
 
@@ -137,15 +138,15 @@ def _group_of(flow: Flow, name: str) -> str | None:
 
 def event_in_no_diagram(context: Context) -> Iterator[Hit]:
     for flow, diagrams in _with_diagrams(context):
-        titles = {
-            node.title
-            for block in diagrams.blocks
-            if block.flowchart is not None
-            for node in block.flowchart.nodes.values()
+        labels = {
+            label for block in diagrams.blocks if block.sketch is not None for label in block.sketch.labels.values()
         }
-        # What a diagram that does not parse shows is not known: a name that it mentions may well be in it.
-        broken = [block.text for block in diagrams.blocks if block.flowchart is None]
         names = dict.fromkeys(event.name for event in flow.events)
+        if labels.issuperset(names):
+            continue
+        titles = {label_title(label) for label in labels}
+        # What a diagram that does not parse shows is not known: a name that it mentions may well be in it.
+        broken = [block.text for block in diagrams.blocks if block.sketch is None]
         absent = [
             name for name in names if name.strip() not in titles and not any(name.strip() in text for text in broken)
         ]
@@ -196,13 +197,15 @@ def unknown_node(context: Context) -> Iterator[Hit]:
     """A directive or a `class` statement that names a node which its diagram does not have: without effect."""
     for flow, diagrams in _with_diagrams(context):
         for block in diagrams.blocks:
-            if block.flowchart is None:
+            if block.sketch is None:
                 continue
-            nodes = block.flowchart.nodes
+            nodes = block.sketch.labels
             for directive in block.directives:
                 if directive.kind is not None and directive.node not in nodes:
                     message = f"The directive names the node `{directive.node}`, which {_title(block)} does not have."
                     yield Hit(_path(flow), message, line=directive.line)
+            if all(nodes.keys() >= members for members in block.sketch.classes.values()) or block.flowchart is None:
+                continue
             for statement in block.flowchart.class_statements:
                 absent = [word.name for word in statement.members if word.name not in nodes]
                 if absent:

@@ -19,6 +19,8 @@ _HIDDEN = (
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
     "\u200b\u2060-\u2064\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"
 )
+_ORDINARY = bytes([0x09, 0x0A, 0x0D, *(byte for byte in range(0x20, 0x7F) if byte != ord("\\"))])
+"""Most files hold nothing else, which C finds out a hundred times as fast as an expression."""
 _HIDDEN_RAW = re.compile(f"[{_HIDDEN}]")
 _HIDDEN_VALUE = re.compile(f"[{_HIDDEN}\ud800-\udfff]")
 # Quick and a little too wide: escapes that may stand for one of those.
@@ -95,6 +97,8 @@ def byte_order_mark(context: Context) -> Iterator[Hit]:
 def control_character(context: Context) -> Iterator[Hit]:
     for file in text_files(context):
         if file.text is None:
+            continue
+        if not file.raw.translate(None, _ORDINARY):
             continue
         for match in _HIDDEN_RAW.finditer(file.text, file.text.startswith(BYTE_ORDER_MARK)):
             line, column = file.lines.position(match.start())
