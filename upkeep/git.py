@@ -1,8 +1,8 @@
 """One git repository: reading, writing, exchanging.
 
 What belongs here: records and the class that everything above works with. What does not: how git is run and what its
-errors mean (`plumbing/command.py`), the steps of exchange and checkout (`plumbing/transfer.py`, `checkout.py`), asking
-many remotes at once (`heads.py`), and the order of a publish (`publish.py`).
+errors mean (`plumbing/command.py`), the steps of what takes several (`objects.py`, `transfer.py`, `checkout.py` beside
+it), asking many remotes at once (`heads.py`), and the order of a publish (`publish.py`).
 
 Paths are `str`; bytes in them that are no UTF-8 survive as surrogates (PEP 383). Revisions are whatever git takes; SHAs
 are full and lower-case. Times are UTC.
@@ -11,33 +11,25 @@ are full and lower-case. Times are UTC.
 from __future__ import annotations
 
 import contextlib
-import io
 import re
-import tempfile
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, cast
 
 from upkeep.errors import GitError, RepositoryNotReady
-from upkeep.plumbing import checkout, transfer
-from upkeep.plumbing.command import LOCAL_SECONDS, NETWORK_SECONDS, environment, gitpython, run_git
-from upkeep.process import TERM_GRACE_SECONDS, Completed, start
+from upkeep.plumbing import checkout, objects, transfer
+from upkeep.plumbing.command import LOCAL_SECONDS, NETWORK_SECONDS, gitpython, run_git
+from upkeep.process import Completed
 
 AUTHOR = "Upkeep <upkeep@localhost>"
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
-NO_OBJECT = "0" * 40
 
 _RENAMES = ("-M", "-l2000")
 _COMMIT_FORMAT = "%x00".join(
     ["%H", "%P", "%T", "%an", "%ae", "%cn", "%ce", "%at", "%ct", "%s", "%(trailers:only,unfold,separator=%x1e)", "%B"]
 )
 _COMMIT_FIELDS = 12
-# Written in one go and answered before the next. They fit into the 4 KiB that a pipe has when a user holds very many
-# (pipe(7)), so neither side can wait for the other for ever.
-_BLOBS_AT_ONCE = 60
 
 
 @dataclass(frozen=True)
@@ -236,28 +228,7 @@ class Repository:
     def blobs(self, shas: Iterable[str], *, deadline: float = LOCAL_SECONDS) -> Iterator[tuple[str, bytes]]:
         """Yield (sha, content) in the order asked, one blob in memory at a time. Raises GitError (`git.missing_object`)
         for one that is not there."""
-        wanted = list(shas)
-        if not wanted:
-            return
-        argv = ["git", f"--git-dir={self.git_dir}", "cat-file", "--batch"]
-        child = start(argv, cwd=self.git_dir, env=environment({}, {}, personal=False), pipes=True)
-        timer = threading.Timer(deadline, child.terminate, args=(TERM_GRACE_SECONDS,))
-        timer.daemon = True
-        timer.start()
-        try:
-            answers = io.BufferedReader(cast("io.FileIO", child.stdout), 1 << 18)
-            questions = io.BufferedWriter(cast("io.FileIO", child.stdin))
-            for at in range(0, len(wanted), _BLOBS_AT_ONCE):
-                batch = wanted[at : at + _BLOBS_AT_ONCE]
-                questions.write("".join(f"{sha}\n" for sha in batch).encode())
-                questions.flush()
-                for sha in batch:
-                    yield sha, _blob(answers, sha)
-            questions.close()
-            child.wait(TERM_GRACE_SECONDS)
-        finally:
-            timer.cancel()
-            child.terminate()
+        return objects.blobs(self.git_dir, shas, deadline)
 
     def read(self, rev: str, path: str) -> bytes | None:
         """The content of one file (of a link: its target), or None where the commit has no file there."""
@@ -308,44 +279,14 @@ class Repository:
     def write_blob(self, data: bytes) -> str:
         return self._git("hash-object", "-w", "--stdin", "--no-filters", data=data).text.strip()
 
-    def _write_blobs(self, contents: Sequence[bytes], folder: Path) -> list[str]:
-        paths = []
-        for number, content in enumerate(contents):
-            file = folder / str(number)
-            file.write_bytes(content)
-            paths.append(f"{file}\n")
-        if not paths:
-            return []
-        done = self._git("hash-object", "-w", "--no-filters", "--stdin-paths", data="".join(paths).encode())
-        return done.text.split()
-
     def tree_with(self, base: str, changes: Mapping[str, bytes | None]) -> str:
         """Write the tree of `base` (commit or tree) with some files set or (None) removed; return its SHA.
 
         A file keeps the mode that it has in `base`; a new one is 100644, and so is one that was a link. Raises GitError
         (`git.unsafe_path`) for a path that must not be written (`..`, `.git`).
         """
-        for path in changes:
-            if checkout.is_unsafe(path):
-                raise GitError(f"{path!r} must not stand in a tree", code="git.unsafe_path", path=path)
         modes = {entry.path: entry.mode for entry in self.tree(base)} if changes else {}
-        written = {path: content for path, content in changes.items() if content is not None}
-        with tempfile.TemporaryDirectory(prefix="upkeep-index-") as name:
-            folder = Path(name)
-            shas = dict(zip(written, self._write_blobs(list(written.values()), folder), strict=True))
-            lines = []
-            for path in changes:
-                mode = modes.get(path, "100644")
-                mode = mode if mode.startswith("100") else "100644"
-                lines.append(f"{mode} {shas[path]}\t{path}\0" if path in shas else f"0 {NO_OBJECT}\t{path}\0")
-            index = {"GIT_INDEX_FILE": str(folder / "index")}
-            run_git(["read-tree", "--end-of-options", base], git_dir=self.git_dir, env=index)
-            data = "".join(lines).encode(errors="surrogateescape")
-            arguments = ["update-index", "--replace", "-z", "--index-info"]
-            ignored = run_git(arguments, git_dir=self.git_dir, env=index, data=data).error_text.strip()
-            if ignored:  # It says "Ignoring path …" and ends with 0.
-                raise GitError(f"git refuses a path: {ignored}", code="git.unsafe_path")
-            return run_git(["write-tree"], git_dir=self.git_dir, env=index).text.strip()
+        return objects.tree_with(self.git_dir, base, changes, modes)
 
     def commit_tree(
         self,
@@ -378,7 +319,7 @@ class Repository:
     def set_ref(self, ref: str, sha: str, expect: str | None) -> None:
         """Move a ref from `expect` to `sha` in one step. None: it must not exist. One that is at `sha` already is well.
         Raises GitError (`git.ref_moved`, details `expected` and `actual`)."""
-        done = self._git("update-ref", "--no-deref", ref, sha, expect or NO_OBJECT, accept=(0, 128))
+        done = self._git("update-ref", "--no-deref", ref, sha, expect or objects.NONE, accept=(0, 128))
         actual = None if done.returncode == 0 else self.refs(ref).get(ref)
         if done.returncode != 0 and actual != sha:
             raise GitError(
@@ -535,16 +476,3 @@ def _commit(fields: Sequence[str]) -> Commit:
         message=body,
         trailers=trailers,
     )
-
-
-def _blob(answers: IO[bytes], sha: str) -> bytes:
-    """Read one answer of `cat-file --batch`: `<sha> <type> <size>`, the content, a newline."""
-    header = answers.readline().decode(errors="replace").split()
-    if len(header) != 3:
-        reason = "is not in the repository" if header[-1:] == ["missing"] else "could not be read"
-        raise GitError(f"object {sha} {reason}", code="git.missing_object", object=sha)
-    size = int(header[2])
-    content = answers.read(size)
-    if len(content) != size or answers.read(1) != b"\n":
-        raise GitError(f"git ended while it gave out {sha}", code="git.missing_object", object=sha)
-    return content
