@@ -112,12 +112,23 @@ class Database:
     def connection(self, application: str) -> psycopg.Connection[tuple[Any, ...]]:
         """A connection of one's own, in autocommit, that never reconnects by itself: for what lives and dies with the
         connection (locks). Raises DatabaseUnavailable."""
-        conninfo: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_SECONDS, **KEEPALIVE}
+        return self._connect(self.sqlalchemy_url, application, autocommit=True)
+
+    def analyst_connection(self) -> psycopg.Connection[tuple[Any, ...]]:
+        """A connection for one question of an analyst, in a read-only transaction. Raises DatabaseUnavailable."""
+        connection = self._connect(self.analyst_url, "upkeep query", autocommit=False)
+        connection.read_only = True
+        return connection
+
+    def _connect(self, url: str, application: str, *, autocommit: bool) -> psycopg.Connection[tuple[Any, ...]]:
+        parsed = sa.make_url(url)
+        _, given = parsed.get_dialect()().create_connect_args(parsed)
+        options: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_SECONDS, **KEEPALIVE, **given}
         self.ensure()
         try:
-            return psycopg.connect(self.url, autocommit=True, application_name=application[:63], **conninfo)
+            return psycopg.connect(**options, autocommit=autocommit, application_name=application[:63])
         except psycopg.OperationalError as error:
-            raise self._unavailable(error) from error
+            raise self.unavailable(error) from error
 
     @contextmanager
     def session(self) -> Iterator[Session]:
@@ -126,13 +137,14 @@ class Database:
             with Session(self.engine) as session, session.begin():
                 yield session
         except (OperationalError, InterfaceError) as error:
-            raise self._unavailable(error.orig or error) from error
+            raise self.unavailable(error.orig or error) from error
         except DBAPIError as error:
             if error.connection_invalidated:
-                raise self._unavailable(error.orig or error) from error
+                raise self.unavailable(error.orig or error) from error
             raise
 
-    def _unavailable(self, error: BaseException) -> DatabaseError:
+    def unavailable(self, error: BaseException) -> DatabaseError:
+        """What a driver says about a lost or refused connection, as an error of ours."""
         said = str(error).strip() or type(error).__name__
         where = "the embedded database" if self.is_embedded else f"the database {self!r}"
         if "No space left on device" in said:
@@ -214,4 +226,6 @@ def _with_options(url: sa.URL, options: str) -> sa.URL:
 
 
 def _render(url: sa.URL) -> str:
-    return url.render_as_string(hide_password=False)
+    """libpq knows no `+` for a blank in the query, which is what SQLAlchemy writes."""
+    base, mark, query = url.render_as_string(hide_password=False).partition("?")
+    return base + mark + query.replace("+", "%20")

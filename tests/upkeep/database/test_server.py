@@ -36,7 +36,7 @@ def test_every_url_names_its_driver(tmp_path: Path, url: str) -> None:
 
 def test_options_of_the_given_url_are_kept(tmp_path: Path) -> None:
     with connect(tmp_path, "postgresql://u@h/d?options=-cwork_mem%3D9MB") as database:
-        assert "options=-cwork_mem%3D9MB+-csearch_path%3Ddagster" in database.dagster_url
+        assert "options=-cwork_mem%3D9MB%20-csearch_path%3Ddagster" in database.dagster_url
 
 
 @pytest.mark.parametrize("url", ["sqlite:///x.db", "mysql://u:hunter22@h/d", "not a url hunter22", "", "postgresql"])
