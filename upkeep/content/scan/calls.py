@@ -70,15 +70,14 @@ class CallFinder:
         """All functions whose callers name the event."""
         found = []
         for tracked in self.tracked:
-            function = _enclosing(tracked)
-            if function is None or not self._settings[tracked.file.language].wrappers:
+            if not self._settings[tracked.file.language].wrappers:
                 continue
             for name in self._names(tracked):
-                parameter = name.parameter if isinstance(name, Missing) else None
-                if parameter is None or function.path[-1] in self._methods[tracked.file.language]:
+                function = _given_by(tracked, name) if isinstance(name, Missing) else None
+                if function is None or function.path[-1] in self._methods[tracked.file.language]:
                     continue
-                if any(field.name == parameter for field in function.parameters):
-                    found.append(Wrapper(tracked, function, parameter))
+                if isinstance(name, Missing) and any(field.name == name.parameter for field in function.parameters):
+                    found.append(Wrapper(tracked, function, name.parameter or ""))
         return found
 
     def wrapper_names(self) -> dict[Language, frozenset[str]]:
@@ -93,12 +92,13 @@ class CallFinder:
         followed: set[int] = set()
         result: list[Call] = []
         for wrapper, file, site in self._wrapped(callers):
-            made = list(self._caller_calls(wrapper, file, site))
-            result.extend(made)
-            if made:
+            names = self._caller_names(wrapper, file, site)
+            if names:
                 followed.add(id(wrapper.inner))
+            if not self._own_plumbing(file, site, names):
+                result.extend(self._caller_calls(wrapper, file, site, names))
         for tracked in self.tracked:
-            if not self._own_plumbing(tracked):
+            if not self._own_plumbing(tracked.file, tracked.site, self._names(tracked)):
                 result.extend(self._site_calls(tracked, skip_parameter=id(tracked) in followed))
         unique = dict.fromkeys(result)
         return sorted(unique, key=_order)
@@ -177,13 +177,13 @@ class CallFinder:
             self._named[key] = self._resolver.names(tracked.event, context, tracked.style)
         return self._named[key]
 
-    def _own_plumbing(self, tracked: Tracked) -> bool:
+    def _own_plumbing(self, file: File, site: CallSite, names: Iterable[Known | Missing]) -> bool:
         """Whether the call passes on a parameter of a function that is itself one of the tracker's methods."""
-        function = _enclosing(tracked)
-        if function is None or function.path[-1] not in self._methods[tracked.file.language]:
+        function = None if site.function is None else file.facts.functions[site.function]
+        if function is None or function.path[-1] not in self._methods[file.language]:
             return False
         parameters = {field.name for field in function.parameters}
-        return all(isinstance(name, Missing) and name.parameter in parameters for name in self._names(tracked))
+        return all(isinstance(name, Missing) and name.parameter in parameters for name in names)
 
     def _site_calls(self, tracked: Tracked, *, skip_parameter: bool) -> Iterator[Call]:
         context = Context(tracked.file, tracked.site.scope)
@@ -219,25 +219,28 @@ class CallFinder:
             for _, function in self._program.functions(key[1], key[0])
         )
 
-    def _caller_calls(self, wrapper: Wrapper, file: File, site: CallSite) -> Iterator[Call]:
-        context = Context(file, site.scope)
-        bindings = bind(wrapper.function.parameters, site.arguments, context)
-        bound = None if bindings is None else bindings.get(wrapper.parameter)
-        if bindings is None or bound is None:
-            return
+    def _caller_names(self, wrapper: Wrapper, file: File, site: CallSite) -> list[Known | Missing]:
+        """Return what a caller names the event; nothing where it does not pass the parameter."""
+        bindings = bind(wrapper.function.parameters, site.arguments, Context(file, site.scope))
+        if bindings is None or wrapper.parameter not in bindings:
+            return []
         inner = wrapper.inner
+        return self._resolver.names(inner.event, Context(inner.file, inner.site.scope, bindings), inner.style)
+
+    def _caller_calls(
+        self, wrapper: Wrapper, file: File, site: CallSite, names: Iterable[Known | Missing]
+    ) -> Iterator[Call]:
+        bindings = bind(wrapper.function.parameters, site.arguments, Context(file, site.scope)) or {}
+        inner, bound = wrapper.inner, bindings.get(wrapper.parameter)
         place = Context(inner.file, inner.site.scope, bindings)
         properties = self._property_names((*inner.properties, *_carried(inner.event)), place)
-        source = next(
-            (
-                text
-                for argument, text in zip(site.arguments, site.sources, strict=True)
-                if argument.value is bound.value
-            ),
-            "",
-        )
-        for name in self._resolver.names(inner.event, place, inner.style):
-            yield _call(file, site, name, source, properties)
+        passed = [
+            source
+            for argument, source in zip(site.arguments, site.sources, strict=True)
+            if bound is not None and argument.value is bound.value
+        ]
+        for name in names:
+            yield _call(file, site, name, passed[0] if passed else "", properties)
 
 
 def _order(call: Call) -> tuple[object, ...]:
@@ -261,6 +264,16 @@ def _call(file: File, site: CallSite, name: Known | Missing, source: str, proper
 def _enclosing(tracked: Tracked) -> Function | None:
     number = tracked.site.function
     return None if number is None else tracked.file.facts.functions[number]
+
+
+def _given_by(tracked: Tracked, name: Missing) -> Function | None:
+    """Return the function, or the constructor as one, whose parameter decides the name."""
+    if name.parameter is None:
+        return None
+    if name.owner is None:
+        return _enclosing(tracked)
+    owner = next(each for each in tracked.file.facts.types if each.path == name.owner)
+    return Function(owner.path, owner.parameters)
 
 
 def _receives(pattern: CallPattern, receiver: str) -> bool:

@@ -104,6 +104,8 @@ class Unknown:
 
 Expression = Text | Name | Member | Parameter | Join | Choice | Match | Invoke | Pair | Group | Unknown
 UNKNOWN = Unknown()
+NOTHING = Choice(())
+"""A branch that gives no value: `null`, `throw`, `return`."""
 
 
 def join(parts: list[Expression]) -> Expression:

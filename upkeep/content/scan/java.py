@@ -8,6 +8,7 @@ from ast_grep_py import SgNode
 
 from upkeep.content.scan.escapes import text_block, unescape
 from upkeep.content.scan.expression import (
+    NOTHING,
     UNKNOWN,
     Argument,
     Case,
@@ -164,6 +165,8 @@ class JavaReader(Reader):
             return self._creation(node)
         if kind in {"this", "super"}:
             return Name(("this",))
+        if kind in {"null_literal", "throw_statement"}:
+            return NOTHING
         children = named(node)
         if kind in {"parenthesized_expression", "expression_statement", "cast_expression", "return_statement"}:
             return self.expression(children[-1]) if children else UNKNOWN

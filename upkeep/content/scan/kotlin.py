@@ -10,6 +10,7 @@ from ast_grep_py import SgNode
 
 from upkeep.content.scan.escapes import kotlin_text
 from upkeep.content.scan.expression import (
+    NOTHING,
     UNKNOWN,
     Case,
     Choice,
@@ -131,6 +132,14 @@ class KotlinReader(Reader):
             return {"it"}
         return {name.text() for name in parameters.find_all(kind="simple_identifier")}
 
+    def lambda_value(self, node: SgNode) -> Expression:
+        """`x.let { … it … }` and `also` hand on their receiver."""
+        call = next((each for each in node.ancestors() if each.kind() in {"call_expression", "statements"}), None)
+        parts = None if call is None or call.kind() == "statements" else self.call_parts(call)
+        if parts is None or parts.receiver is None or parts.method not in {"let", "also"}:
+            return UNKNOWN
+        return self.expression(parts.receiver)
+
     def loop_names(self, node: SgNode) -> Collection[str]:
         declared = child_of(node, "variable_declaration", "multi_variable_declaration")
         return set() if declared is None else {name.text() for name in declared.find_all(kind="simple_identifier")}
@@ -189,7 +198,7 @@ class KotlinReader(Reader):
             return Name(("this",))
         children = named(node)
         if not children:
-            return UNKNOWN
+            return NOTHING if kind in {"null", "null_literal", "jump_expression"} or node.text() == "null" else UNKNOWN
         if kind in _TRANSPARENT:
             return self.expression(children[0])
         if kind in {"annotated_lambda", "value_argument"}:
@@ -214,7 +223,7 @@ class KotlinReader(Reader):
             return self.group(inner) if inner else UNKNOWN
         if kind == "jump_expression":
             returns = node.children()[0].text().startswith("return")
-            return self.expression(children[-1]) if returns else UNKNOWN
+            return self.expression(children[-1]) if returns else NOTHING
         if kind == "assignment":
             return self._stored(node)
         if kind in {"spread_expression", "collection_literal"}:

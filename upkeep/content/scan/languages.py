@@ -20,7 +20,7 @@ from upkeep.content.scan.syntax import Reader
 from upkeep.content.scan.typescript import TypeScriptReader
 
 _DECLARATIONS: dict[Language, re.Pattern[bytes]] = {
-    "kotlin": re.compile(rb"\b(?:class|object|interface|val)\s+(?:<[^>\n]*>\s*)?(?:[\w.]+\.)?(\w+)"),
+    "kotlin": re.compile(rb"\b(?:class|object|interface|val|fun)\s+(?:<[^>\n]*>\s*)?(?:[\w.]+\.)?(\w+)"),
     "java": re.compile(rb"\b(?:class|interface|enum|record|String|Object)\s+(\w+)"),
     "swift": re.compile(rb"\b(?:class|struct|enum|extension|protocol|let|var|case)\s+(?:[\w.]+\.)?(\w+)"),
     "typescript": re.compile(rb"\b(?:class|enum|namespace|interface|const|let|var|readonly|function)\s+(\w+)"),

@@ -100,6 +100,31 @@ class Program:
         """Return the functions called `name`, wherever they stand."""
         return self._functions.get((family(language), name), [])
 
+    def overriding(self, file: File, function: Function) -> list[tuple[File, Function]]:
+        """Return the bodies of an abstract function, in the types below its own."""
+        self._want(file, function.path[-1])
+        return [
+            (each, candidate)
+            for each, candidate in self.functions(function.path[-1], file.language)
+            if candidate.body and self._below(each, candidate.path[:-1], file, function.path[:-1])
+        ]
+
+    def constructed_with(self, name: str, file: File, scope: Path) -> Path | None:
+        """Return the innermost type around `scope` whose constructor keeps a parameter called `name`."""
+        for fact in file.facts.types:
+            if fact.path == scope and any(stored.name == name and stored.property for stored in fact.parameters):
+                return fact.path
+        return self.constructed_with(name, file, scope[:-1]) if scope else None
+
+    def _below(self, file: File, path: Path, above: File, top: Path, depth: int = 0) -> bool:
+        for symbol in self._symbols.get((family(file.language), (*file.facts.package, *path)), []):
+            for _, parent in self.supertypes(symbol):
+                if (parent.file is above and parent.fact.path == top) or (
+                    depth < _DEPTH and self._below(parent.file, parent.fact.path, above, top, depth + 1)
+                ):
+                    return True
+        return False
+
     def constants_of(self, symbol: Symbol, name: str | None = None) -> list[Symbol]:
         """Return the properties of a type (all, or those called `name`), those of extensions too."""
         language = family(symbol.file.language)

@@ -28,7 +28,7 @@ from upkeep.content.scan.expression import (
     Parameter,
     Text,
 )
-from upkeep.content.scan.facts import Constant, Field, Path, Type
+from upkeep.content.scan.facts import Constant, Field, Function, Path, Type
 from upkeep.content.scan.program import File, Program, Symbol
 from upkeep.content.scan.settings import NameStyle
 
@@ -57,10 +57,14 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A value that the source does not tell; `parameter` where it is whatever the enclosing function was given."""
+    """A value that the source does not tell.
+
+    `parameter` where it is whatever the enclosing function was given, or, with `owner`, the constructor of that type.
+    """
 
     template: bool = False
     parameter: str | None = None
+    owner: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +115,7 @@ class Resolver:
                 final = Known(style.apply(atom.text), atom.how) if isinstance(atom, Known) else atom
                 if final not in result:
                     result.append(final)
-        return result
+        return result or [Missing()]
 
     def values(self, expression: Expression, context: Context) -> list[Value]:
         """Return everything that `expression` can be; more than a handful of branches is no knowledge."""
@@ -212,13 +216,12 @@ class Resolver:
     def _joined(self, parts: Sequence[Expression], context: Context) -> list[Value]:
         results: list[tuple[str, bool]] = [("", True)]
         literal = any(isinstance(part, Text) and part.value for part in parts)
-        parameter: str | None = None
         for part in parts:
             values = self.values(part, context)
             known = [value for value in values if isinstance(value, Known)]
             if len(known) != len(values):
-                parameter = next((value.parameter for value in values if isinstance(value, Missing)), None)
-                return [Missing(template=literal, parameter=parameter)]
+                first = next((value for value in values if isinstance(value, Missing)), Missing())
+                return [Missing(literal, first.parameter, first.owner)]
             results = [
                 (text + value.text, plain and value.how == "literal") for text, plain in results for value in known
             ][:_MOST]
@@ -231,7 +234,7 @@ class Resolver:
             own = subject[0].symbol.fact.path[-1]
             exact = [case for case in chosen if own in case.names]
             chosen = exact[:1] or [case for case in chosen if not case.names]
-        return [value for case in chosen for value in self.values(case.value, context)] or [Missing()]
+        return [value for case in chosen for value in self.values(case.value, context)]
 
     def _parameter(self, name: str, default: Expression | None, context: Context) -> list[Value]:
         bound = context.bindings.get(name)
@@ -254,7 +257,8 @@ class Resolver:
             return [each for value in self.member(context.this, parts[0]) for each in self._accessed(value, parts[1:])]
         symbols, rest = self._program.find(parts, context.file, context.scope)
         if not symbols:
-            return [Missing()]
+            owner = self._program.constructed_with(parts[0], context.file, context.scope)
+            return [Missing(parameter=None if owner is None else parts[0], owner=owner)]
         candidates = []
         for symbol in symbols:
             if isinstance(symbol.fact, Constant):
@@ -321,21 +325,22 @@ class Resolver:
             for entity in entities:
                 results.extend(self._method(entity, call, context))
             return results if any(not isinstance(each, Missing) for each in results) else None
-        if call.target is not None:
-            return None
-        own = [
+        near = [
             (file, function)
             for file, function in self._program.functions(call.method, context.file.language)
             if file is context.file or call.method in context.file.aliases
         ]
-        if len(own) != 1 or own[0][1].returns is None:
+        if len(near) != 1 or (isinstance(call.target, Name) and call.target.parts[0][:1].isupper()):
             return None
-        file, function = own[0]
+        overriding = self._program.overriding(*near[0]) if not near[0][1].body else near
+        returned = [self._body(file, function, call, context) for file, function in overriding]
+        return [value for values in returned for value in values] or None
+
+    def _body(self, file: File, function: Function, call: Invoke, context: Context) -> list[Value]:
         bindings = bind(function.parameters, call.arguments, context)
-        if bindings is None:
-            return None
-        inner = Context(file, function.path[:-1], bindings, context.this, context.depth)
-        return self.values(function.returns or Group(()), inner)
+        if function.returns is None or bindings is None:
+            return [Missing()]
+        return self.values(function.returns, Context(file, function.path[:-1], bindings, context.this, context.depth))
 
     def _method(self, entity: Entity, call: Invoke, context: Context) -> list[Value]:
         for owner in self._chain(entity):

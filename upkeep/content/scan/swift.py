@@ -8,6 +8,7 @@ from ast_grep_py import SgNode
 
 from upkeep.content.scan.escapes import swift_block, unescape
 from upkeep.content.scan.expression import (
+    NOTHING,
     UNKNOWN,
     Case,
     Choice,
@@ -181,7 +182,7 @@ class SwiftReader(Reader):
             return Name(("self",))
         children = named(node)
         if not children:
-            return UNKNOWN
+            return NOTHING if kind == "nil" else UNKNOWN
         if kind == "prefix_expression":
             return Name(("", unquoted(children[-1].text()))) if node.text().startswith(".") else UNKNOWN
         if kind == "value_argument":

@@ -35,7 +35,7 @@ COMMENTS = frozenset({"comment", "line_comment", "block_comment", "multiline_com
 _MAXIMUM_DEPTH = 60
 _NAME_DEPTH = 4
 """How many steps up from a method's name its call is."""
-LONGEST_RETURN = 600
+LONGEST_RETURN = 4000
 """A function whose body is longer is no factory of an event; its value is not looked at."""
 _MAXIMUM_NODES = 4000
 """Of one expression, locals written out: `val b = a + a; val c = b + b; …` doubles with every line."""
@@ -112,6 +112,10 @@ class Reader(ABC):
 
     @abstractmethod
     def lambda_names(self, node: SgNode) -> Collection[str]: ...
+
+    def lambda_value(self, node: SgNode) -> Expression:
+        """Return what the one parameter of the lambda at `node` is, where the call that takes it says so."""
+        return UNKNOWN
 
     @abstractmethod
     def loop_names(self, node: SgNode) -> Collection[str]: ...
@@ -308,7 +312,7 @@ class Reader(ABC):
             if kind in self.blocks and (bound := self._local(name, ancestor, node)) is not None:
                 return bound
             if kind in self.lambdas and name in self.lambda_names(ancestor):
-                return UNKNOWN
+                return self.lambda_value(ancestor)
             if kind in self.loops and name in self.loop_names(ancestor):
                 return UNKNOWN
             if kind in self.functions:

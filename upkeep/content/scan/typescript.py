@@ -8,6 +8,7 @@ from ast_grep_py import Rule, SgNode
 
 from upkeep.content.scan.escapes import unescape
 from upkeep.content.scan.expression import (
+    NOTHING,
     UNKNOWN,
     Choice,
     Expression,
@@ -197,6 +198,8 @@ class TypeScriptReader(Reader):
             return self.invocation(node)
         if kind in {"this", "super"}:
             return Name(("this",))
+        if kind in {"null", "undefined", "throw_statement"}:
+            return NOTHING
         children = named(node)
         if kind == "object":
             return Group(tuple(self._entry(child) for child in children))
