@@ -440,6 +440,12 @@ class Repository:
             Repository.open(path).git_dir, path, branch, config or {}, env or {}, deadline
         )
 
+    @staticmethod
+    def followed(path: Path, branch: str) -> tuple[str, str]:
+        """URL and branch of the remote that `branch` of a person's working copy follows. Asks no remote. Raises
+        RepositoryNotReady (`git.not_a_repository`, `git.no_remote`)."""
+        return checkout.followed(Repository.open(path).path, branch)
+
 
 def _below(prefix: str) -> list[str]:
     return ["--", prefix.strip("/")] if prefix.strip("/") else []

@@ -163,12 +163,16 @@ def upstream_credentials(settings: Settings, url: str) -> tuple[Mapping[str, str
     return {}, {}
 
 
-def upstream_url(watch: Watch) -> str:
-    """Where the upstream's head is asked for: its URL, or the remote of the working copy. Raises RepositoryNotReady."""
-    if watch.upstream.url is not None:
-        return watch.upstream.url
-    assert watch.upstream.path is not None
-    return Repository.open(watch.upstream.path).remote_url(watch.upstream.branch)
+def upstream_branch(watch: Watch) -> tuple[str, str]:
+    """URL and branch where the upstream's head is asked for: as configured, or what the working copy follows.
+
+    Raises RepositoryNotReady.
+    """
+    upstream = watch.upstream
+    if upstream.url is not None:
+        return upstream.url, upstream.branch
+    assert upstream.path is not None
+    return Repository.followed(upstream.path, upstream.branch)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pydantic import BaseModel, ConfigDict
 
 from upkeep.config import Settings
-from upkeep.content.desk import upstream_credentials, upstream_url
+from upkeep.content.desk import upstream_branch, upstream_credentials
 from upkeep.database import events, state
 from upkeep.database.events import Reason
 from upkeep.database.locks import holder_of
@@ -21,8 +21,6 @@ from upkeep.database.server import Database
 from upkeep.database.state import WatchState
 from upkeep.errors import UpkeepError
 from upkeep.heads import HeadRequest, HeadResult, poll
-
-CONCURRENCY = 32
 
 
 @dataclass(frozen=True)
@@ -66,13 +64,13 @@ def poll_heads(settings: Settings, *, deadline: float) -> dict[str, HeadResult]:
     for name, watch in settings.watches.items():
         started = time.monotonic()
         try:
-            url = upstream_url(watch)
+            url, branch = upstream_branch(watch)
             config, env = upstream_credentials(settings, url)
         except UpkeepError as error:
             results[name] = HeadResult(None, error, time.monotonic() - started)
             continue
-        requests.append(HeadRequest(name, url, watch.upstream.branch, config, env))
-    return results | poll(requests, deadline=deadline, concurrency=CONCURRENCY)
+        requests.append(HeadRequest(name, url, branch, config, env))
+    return results | poll(requests, deadline=deadline)
 
 
 class Explanation(BaseModel):

@@ -109,6 +109,18 @@ def worktree(git_dir: Path, rev: str, folder: Path | None) -> Iterator[Path]:
         run_git(["worktree", "prune"], git_dir=git_dir)
 
 
+def followed(path: Path, branch: str) -> tuple[str, str]:
+    """URL and branch of the remote that `branch` of a working copy follows, as `update_working_copy` would fetch it."""
+
+    def git(*arguments: str, accept: Sequence[int] = (0,)) -> str:
+        return run_git(arguments, cwd=path, personal=True, accept=accept).text.rstrip("\n")
+
+    remote, remote_branch = _remote_of(path, branch, git)
+    url = git("remote", "get-url", remote)
+    relative = "://" not in url and not url.startswith("/") and (path / url).is_dir()
+    return str((path / url).resolve()) if relative else url, remote_branch
+
+
 def update_working_copy(
     git_dir: Path, path: Path, branch: str, config: Mapping[str, str], env: Mapping[str, str], deadline: float
 ) -> str:

@@ -6,12 +6,14 @@ import json
 
 import pytest
 
+from tests.support.repositories import RepoBuilder
 from tests.support.updates import CART, REPO, Pair, cart
 from upkeep.content.folder import EVIDENCE
 from upkeep.content.ranges import BRANCH_PREFIX
 from upkeep.content.service import rebuild_state
+from upkeep.content.watching import poll_heads
 from upkeep.database.state import read_watch
-from upkeep.errors import BranchGone, ContentInvalid
+from upkeep.errors import BranchGone, ContentInvalid, RepositoryNotReady
 from upkeep.forges.local import LocalForge
 from upkeep.forges.registry import open_local
 from upkeep.publish import superseded_by
@@ -244,3 +246,31 @@ def test_two_watches_on_one_dashboard_leave_each_others_pull_requests_alone(pair
     pair.push({CART: cart("cart opened")})
     pair.update()
     assert states(pair) == {1: "closed", 2: "open", 3: "open"}
+
+
+@pytest.fixture
+def working_copy(pair: Pair) -> Pair:
+    """The same pair, watched through a person's working copy of the app."""
+    pair.upstream.clone(pair.folder / "copy")
+    config = pair.config.read_text().replace(f'url: "{pair.upstream.url}"', "path: copy")
+    pair.config.write_text(config)
+    return pair
+
+
+def test_a_working_copy_is_pulled_and_its_new_commits_proposed(working_copy: Pair) -> None:
+    head = working_copy.push({CART: cart("cart opened")})
+    assert poll_heads(working_copy.settings, deadline=30)["ferry"].sha == head
+    done = working_copy.update()
+    assert done.change_set.head == head
+    assert RepoBuilder(working_copy.folder / "copy", create=False).head() == head
+
+
+def test_a_dirty_working_copy_is_left_as_it_is_and_said(working_copy: Pair) -> None:
+    working_copy.push({CART: cart("cart opened")})
+    readme = working_copy.folder / "copy" / "README.md"
+    readme.write_text("mine\n")
+    with pytest.raises(RepositoryNotReady) as caught:
+        working_copy.update()
+    assert caught.value.reason == "git.dirty"
+    assert "stash" in caught.value.remedy
+    assert readme.read_text() == "mine\n"
