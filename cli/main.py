@@ -86,7 +86,8 @@ def main(arguments: list[str] | None = None) -> None:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except typer.TyperException as error:
-        error.show()
+        # Wrong usage; every such exception knows how to print itself with the command's usage line.
+        error.show()  # type: ignore[attr-defined]
         sys.exit(USAGE_ERROR)
     except BrokenPipeError:
         # The reader went away (`| head`): silence the interpreter's own flush, as the documentation of SIGPIPE advises.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -107,7 +108,7 @@ def open_sample(folder: Path) -> tuple[Sample, bool]:
     return Sample(Repository.open(folder / "app.git"), Repository.open(folder / "dashboard.git")), made
 
 
-def _make(bare: Path, files: dict[str, bytes], subject: str) -> None:
+def _make(bare: Path, files: Mapping[str, bytes | None], subject: str) -> None:
     bare.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=".sample-", dir=bare.parent))
     try:
