@@ -158,10 +158,22 @@ class CallFinder:
                 index = _named_index(fields, labels, position)
                 if index is not None:
                     return index
+            for name in self._names_at(file, site, position):
+                if name in labels:
+                    return labels.index(name)
         if isinstance(position, str):
             objects = [n for n, each in enumerate(site.arguments) if isinstance(each.value, (Group, Pair))]
             return next((n for n in objects if _entry(site.arguments[n].value, position) is not None), None)
         return position if position < len(labels) else None
+
+    def _names_at(self, file: File, site: CallSite, position: Position) -> list[str]:
+        """Return what the method's overloads call the parameter at `position`, the shortest overload first."""
+        functions = [function.parameters for _, function in self._program.functions(site.method, file.language)]
+        return [
+            fields[position].label or fields[position].name
+            for fields in sorted(functions, key=len)
+            if isinstance(position, int) and position < len(fields)
+        ]
 
     def _declared(self, file: File, site: CallSite) -> Iterator[tuple[Field, ...]]:
         labels = {argument.name for argument in site.arguments if argument.name}

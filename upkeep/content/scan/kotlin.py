@@ -50,7 +50,7 @@ class KotlinReader(Reader):
 
     def imports(self) -> Iterator[Import]:
         for header in self.root.find_all(kind="import_header"):
-            path = _path(header)
+            path = tuple(part for part in _path(header) if part != "Companion")
             alias = child_of(header, "import_alias")
             if child_of(header, "wildcard_import") is not None:
                 yield Import("*", path)

@@ -89,6 +89,15 @@ def test_positions_may_be_names_of_arguments_and_differ_by_method(found: Found) 
     assert found("S.kt", one(body), kotlin=setting) == [(4, "a", ("k",)), (5, "b", ()), (6, "c", ())]
 
 
+def test_overloads_say_what_stands_at_a_position(found: Found) -> None:
+    overloads = (
+        "class Tracker {\n  fun track(event: String, properties: Map<String, Any>) {}\n"
+        "  fun track(event: String, error: String?, kind: String?, properties: Map<String, Any>) {}\n}\n"
+    )
+    body = 'track("a", kind = "x", properties = mapOf("k" to 1))'
+    assert found("S.kt", one(body), others={"T.kt": overloads}, **KOTLIN) == [(4, "a", ("k",))]
+
+
 def test_receivers_may_be_limited(found: Found) -> None:
     setting = {"calls": [{"method": "track", "receivers": ["*Tracker", "analytics"]}]}
     body = 'Tracker.track("a")\nanalytics?.track("b")\nother.track("no")\ntrack("no")\na.myTracker().track("c")'
@@ -107,12 +116,13 @@ def test_constants_of_a_file_class_and_companion_are_followed(found: Found) -> N
 def test_constants_are_followed_through_imports_packages_and_nesting(found: Found) -> None:
     others = {
         "n/Names.kt": 'package com.names\nobject Names {\n  const val A = "a"\n  object Inner { const val B = "b" }\n}\nconst val TOP = "t"\n',
+        "n/Holder.kt": 'package com.names\nclass Holder {\n  companion object {\n    const val HELD = "held"\n  }\n}\n',
         "app/Same.kt": 'package com.app\nconst val SAME = "same"\n',
         "o/Other.kt": 'package com.other\nconst val TOP = "other"\nconst val SAME = "else"\n',
     }
-    head = "package com.app\nimport com.names.Names\nimport com.names.Names.Inner as In\nimport com.names.TOP"
-    body = "track(Names.A)\ntrack(Names.Inner.B)\ntrack(In.B)\ntrack(TOP)\ntrack(SAME)\ntrack(com.names.Names.A)"
-    assert names(found, body, head=head, others=others) == ["a", "b", "b", "t", "same", "a"]
+    head = "package com.app\nimport com.names.Names\nimport com.names.Holder.Companion.HELD\nimport com.names.Names.Inner as In\nimport com.names.TOP"
+    body = "track(Names.A)\ntrack(Names.Inner.B)\ntrack(In.B)\ntrack(TOP)\ntrack(SAME)\ntrack(com.names.Names.A)\ntrack(HELD)"
+    assert names(found, body, head=head, others=others) == ["a", "b", "b", "t", "same", "a", "held"]
 
 
 def test_ambiguous_names_stay_unresolved(found: Found) -> None:
@@ -278,6 +288,37 @@ def test_constants_in_a_circle_do_not_hang(found: Found) -> None:
 
 def test_a_default_value_that_names_its_own_parameter_does_not_hang(found: Found) -> None:
     assert found("S.kt", "fun f(a: String = b, b: String = a) {\n  track(a)\n}\n", **KOTLIN) == [(2, None, ())]
+
+
+def test_a_value_is_followed_through_let(found: Found) -> None:
+    body = (
+        'val e = when (given) { "1" -> "a"\n "2" -> "b"\n else -> null }\ne?.let { track(it) }\n'
+        '"c".let { name -> track(name) }\ngiven?.let { track(it) }\nrun { track(it) }'
+    )
+    assert names(found, body) == ["a", "b", "c", None, None]
+
+
+def test_branches_that_give_no_value_do_not_count(found: Found) -> None:
+    body = 'val e = when (given) { "1" -> "a"\n "2" -> throw Error()\n "3" -> return\n else -> null }\ntrack(e)\ntrack(null)'
+    assert names(found, body) == ["a", None]
+
+
+def test_an_extension_function_gives_all_its_branches(found: Found) -> None:
+    members = (
+        '  private fun Kind.toName(): String = when (this) {\n    Kind.A -> "a"\n    Kind.B -> "b"\n  }\n'
+        "  private fun plain(x: Int) = x"
+    )
+    assert names(found, "track(kind.toName())\ntrack(plain(1))", members) == ["a", "b", None]
+
+
+def test_abstract_functions_give_what_the_types_below_return(found: Found) -> None:
+    source = "abstract class Base {\n  abstract fun event(): String\n  fun f() { track(event()) }\n}\n"
+    others = {
+        "One.kt": 'class One : Base() { override fun event() = "one" }\n',
+        "Two.kt": 'class Two : Base() { override fun event(): String { return "two" } }\n',
+        "No.kt": 'class No { fun event() = "no" }\n',
+    }
+    assert found("Base.kt", source, others=others, **KOTLIN) == [(3, "one", ()), (3, "two", ())]
 
 
 def test_templates_with_an_unknown_part_are_told_apart(scan_files: Any) -> None:

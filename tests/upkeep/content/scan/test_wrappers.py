@@ -85,3 +85,14 @@ def test_kotlin_and_java_see_each_other(scan_files: Any) -> None:
         ("a/C.java", 3, "l_z"),
         ("a/C.java", 3, "y"),
     ]
+
+
+def test_a_constructor_that_keeps_the_event_is_a_wrapper(scan_files: Any) -> None:
+    files = {
+        "Timer.kt": 'open class Timer(private val event: String) {\n  fun end() { track(event, mapOf("time" to 1)) }\n}\n',
+        "Uses.kt": 'class Home : Timer("home_loaded")\nfun f() { Timer(event = "list_loaded").end() }\n',
+    }
+    assert rows(scan_files(files, **KOTLIN)) == [
+        ("Uses.kt", 1, "home_loaded", "Timer", ("time",)),
+        ("Uses.kt", 2, "list_loaded", "Timer", ("time",)),
+    ]
