@@ -52,6 +52,7 @@ SETTINGS = {
     "max_connections": "200",  # Dagster opens a connection a call
     "log_timezone": "UTC",
     "timezone": "UTC",
+    "log_checkpoints": "off",  # one line every five minutes, of interest to nobody here
     "log_line_prefix": "%m [%p] %q%u@%d ",
     "password_encryption": "scram-sha-256",
 }
@@ -163,6 +164,12 @@ class Embedded:
 
 def _start(home: Path) -> None:
     """Run the supervisor until it says that the server is ready. We hold the start lock."""
+    if sys.platform != "linux":
+        raise DatabaseError(
+            f"the embedded PostgreSQL server runs on Linux, and this is {sys.platform}",
+            code="database.not_linux",
+            remedy="Set UPKEEP_DATABASE_URL to a PostgreSQL server of your own.",
+        )
     folder = home / supervisor.FOLDER
     account = _account(folder)
     folder.mkdir(mode=0o700, exist_ok=True)

@@ -97,8 +97,10 @@ class Here:
 
 def here() -> Here:
     machine = Path("/etc/machine-id").read_text().strip() if Path("/etc/machine-id").exists() else ""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    namespace = Path("/proc/self/ns/pid").stat().st_ino
+    boot, namespace = "unknown", 0
+    with suppress(FileNotFoundError):  # a system without /proc: then nothing is ever proven dead
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        namespace = Path("/proc/self/ns/pid").stat().st_ino
     host = f"{socket.gethostname()}/{machine[:8]}" if machine else socket.gethostname()
     return Here(host, f"{boot}/{namespace}", os.getpid(), reaper.start_time(os.getpid()) or 0)
 
@@ -115,6 +117,8 @@ def proven_dead(holder: Holder, now: Here) -> bool:
         return False
     if holder.pid == now.pid and holder.process_start == now.process_start:
         return holder.epoch not in _ours
+    if not now.process_start:
+        return False  # a system without /proc
     return reaper.start_time(holder.pid) != holder.process_start
 
 

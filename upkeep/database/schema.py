@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psycopg.errors
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, ProgrammingError
+from sqlalchemy.exc import DBAPIError
 
 from upkeep.database.server import ANALYST, Database
 from upkeep.database.tables import DAGSTER, METRICS, SCHEMA
@@ -28,13 +28,8 @@ _LOCK = int.from_bytes(hashlib.sha256(b"upkeep schema").digest()[:8], signed=Tru
 
 def current(database: Database) -> str | None:
     """The migration that the database is at; None: it has never been set up."""
-    try:
-        with database.session() as session:
-            return session.execute(sa.text(f"SELECT version_num FROM {SCHEMA}.schema_version")).scalar()
-    except ProgrammingError as error:
-        if isinstance(error.orig, (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName)):
-            return None
-        raise
+    with database.session() as session:
+        return _version(session.connection())
 
 
 def upgrade(database: Database) -> tuple[str | None, str]:

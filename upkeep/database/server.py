@@ -20,6 +20,7 @@ from typing import Any, Self
 
 import psycopg
 import sqlalchemy as sa
+from psycopg import errors
 from sqlalchemy import event
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session
@@ -30,8 +31,16 @@ from upkeep.errors import ConfigError, DatabaseError, DatabaseUnavailable
 ANALYST = "analyst"
 ANALYST_TIMEOUT_SECONDS = 30
 CONNECT_TIMEOUT_SECONDS = 10
-KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+KEEPALIVE = {
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,  # milliseconds
+}
 """Of a TCP connection: a peer that vanished is noticed within a minute, not after the kernel's two hours."""
+
+
+_MISSING = (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName)
 
 
 class Database:
@@ -49,6 +58,12 @@ class Database:
 
     def __repr__(self) -> str:
         return f"Database({self._url.render_as_string(hide_password=True)})"
+
+    @property
+    def _words(self) -> str:
+        if self.is_embedded:
+            return "the embedded database"
+        return f"the database {self._url.render_as_string(hide_password=True)}"
 
     @property
     def is_embedded(self) -> bool:
@@ -132,7 +147,8 @@ class Database:
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        """One transaction: committed at the end, rolled back by an exception. Raises DatabaseUnavailable."""
+        """One transaction: committed at the end, rolled back by an exception. Raises DatabaseUnavailable, and
+        DatabaseError `database.outdated` where a table or column of ours is not there."""
         try:
             with Session(self.engine) as session, session.begin():
                 yield session
@@ -141,12 +157,19 @@ class Database:
         except DBAPIError as error:
             if error.connection_invalidated:
                 raise self.unavailable(error.orig or error) from error
+            if isinstance(error.orig, _MISSING):
+                missing = error.orig.diag.message_primary
+                raise DatabaseError(
+                    f"the schema of {self._words} does not fit this version of Upkeep: {missing}",
+                    code="database.outdated",
+                    remedy="Run `upkeep db upgrade` (`upkeep up` does it by itself).",
+                ) from error
             raise
 
     def unavailable(self, error: BaseException) -> DatabaseError:
         """What a driver says about a lost or refused connection, as an error of ours."""
         said = str(error).strip() or type(error).__name__
-        where = "the embedded database" if self.is_embedded else f"the database {self!r}"
+        where = self._words
         if "No space left on device" in said:
             return DatabaseUnavailable(
                 f"the disk of {where} is full: {said}",

@@ -18,10 +18,10 @@ import psycopg
 import pytest
 
 from tests.support.tools import unavailable
-from upkeep.database import binaries, supervisor
+from upkeep.database import binaries, locks, schema, supervisor
 from upkeep.database.embedded import Embedded
 from upkeep.database.server import connect
-from upkeep.errors import DatabaseError, DatabaseUnavailable
+from upkeep.errors import DatabaseError, DatabaseUnavailable, LockLost
 
 USER = """
 import sys
@@ -204,6 +204,19 @@ def test_a_server_that_is_killed_in_the_middle_of_a_transaction_is_an_error_of_o
             work()
         assert gone.value.transient
         assert gone.value.remedy
+
+
+def test_a_lock_is_lost_with_the_server_and_free_afterwards(home: Path) -> None:
+    with connect(home) as database:
+        schema.ensure(database)
+        with locks.hold(database, "content:a") as lock:
+            os.kill(postmaster_of(home), signal.SIGKILL)
+            until(lambda: not servers(home))
+            with pytest.raises(LockLost):
+                lock.check()
+        assert locks.holder_of(database, "content:a") is None
+        with locks.hold(database, "content:a") as again:
+            again.check()
 
 
 def test_a_supervisor_that_is_asked_to_end_ends_the_server(home: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import psycopg
 import pytest
 import sqlalchemy as sa
@@ -56,9 +58,14 @@ def test_a_reader_with_a_cursor_misses_nothing_that_commits_late(database: Datab
         with database.session() as session:
             assert events.after(session, 0) == []
         slow.commit()
+    # Transactions of other tests on this server hold rows back, too: it counts them without looking where they are.
+    deadline = time.monotonic() + 30
+    seen: list[events.Event] = []
+    while len(seen) < 2 and time.monotonic() < deadline:
+        with database.session() as session:
+            seen = events.after(session, 0)
+    assert [event.subject for event in seen] == ["slow", "quick"]
     with database.session() as session:
-        seen = events.after(session, 0)
-        assert [event.subject for event in seen] == ["slow", "quick"]
         assert events.after(session, seen[-1].id) == []
         assert events.after(session, 0, types=[EventType.RUN_ENDED]) == []
 

@@ -15,7 +15,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy.exc import DBAPIError
 
-from upkeep.database import schema, tables
+from upkeep.database import schema, state, tables
 from upkeep.database.server import Database, connect
 from upkeep.errors import DatabaseError
 
@@ -61,6 +61,16 @@ def test_an_empty_database_is_set_up_by_whoever_needs_it_and_an_older_one_is_not
         session.execute(sa.text("UPDATE upkeep.schema_version SET version_num = '0000'"))
     with pytest.raises(DatabaseError, match="at migration 0000, this version of Upkeep needs"):
         schema.ensure(empty)
+
+
+def test_work_on_a_database_without_the_tables_says_what_to_run(empty: Database) -> None:
+    with (
+        pytest.raises(DatabaseError, match=r'relation "upkeep\.watches" does not exist') as outdated,
+        empty.session() as session,
+    ):
+        state.read_watch(session, "a")
+    assert outdated.value.reason == "database.outdated"
+    assert "upkeep db upgrade" in outdated.value.remedy
 
 
 def test_processes_that_upgrade_at_once_wait_for_each_other(empty: Database) -> None:
