@@ -3,8 +3,8 @@
 What belongs here: the closed lists of event types, outcomes, triggers and reasons, writing a row, reading rows back,
 and closing runs that were killed. What does not: what a system does when something happens.
 
-A subject is the name of a watch, fork or repository, as in the configuration. A summary holds references and numbers:
-shas, URLs, counts, seconds, reason codes. Never a payload, never a secret.
+A subject is the kind and the configured name of what a system works on (`watch:chalo`), the same as its lock's. A
+summary holds references and numbers: shas, URLs, counts, seconds, reason codes. Never a payload, never a secret.
 
     run.started      trigger, head?, base?
     run.skipped      reason, outcome?                      the run decided that there is nothing to do

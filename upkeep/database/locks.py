@@ -200,7 +200,7 @@ def hold(
     force: bool = False,
     heartbeat_seconds: float = HEARTBEAT_SECONDS,
 ) -> Iterator[Lock]:
-    """Hold the lock on a subject, `<system>:<name>` as in `content:chalo`, for the length of the block.
+    """Hold the lock on a subject (`watch:chalo`) for the length of the block.
 
     `snapshot`: the SHAs that the run starts from, for people. `force` takes over what has shown no sign of life for 6 h
     and cannot be proven dead, and does nothing else. Raises LockError that names the holder, DatabaseUnavailable.
@@ -250,7 +250,7 @@ def _take(
             events.record(
                 session,
                 system=system,
-                subject=subject.partition(":")[2] or subject,
+                subject=subject.removeprefix(f"{system}:"),
                 type=events.EventType.LOCK_TAKEN_OVER,
                 run_id=run_id,
                 holder=before.as_summary(),

@@ -109,7 +109,7 @@ def write_watch(
     events.record(
         session,
         system="content",
-        subject=state.watch,
+        subject=f"watch:{state.watch}",
         type=event,
         run_id=run_id,
         changes=changes,

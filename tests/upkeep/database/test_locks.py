@@ -21,7 +21,7 @@ from upkeep.database.server import Database
 from upkeep.database.tables import locks as table
 from upkeep.errors import LockError, LockLost
 
-SUBJECT = "content:chalo"
+SUBJECT = "watch:chalo"
 
 HOLDER = """
 import sys, time
@@ -50,7 +50,7 @@ def another_process_holds(url: str, subject: str = SUBJECT) -> Iterator[subproce
 
 def takeovers(database: Database) -> list[events.Event]:
     with database.session() as session:
-        return [event for event in events.of_subject(session, "content", "chalo") if event.type == "lock.taken_over"]
+        return [event for event in events.of_subject(session, "content", SUBJECT) if event.type == "lock.taken_over"]
 
 
 def plant(database: Database, **values: Any) -> None:
@@ -89,7 +89,7 @@ def test_a_lock_is_held_shown_and_given_back(database: Database) -> None:
 
 
 def test_two_subjects_do_not_wait_for_each_other(database: Database) -> None:
-    with locks.hold(database, SUBJECT) as first, locks.hold(database, "content:other") as second:
+    with locks.hold(database, SUBJECT) as first, locks.hold(database, "watch:other") as second:
         first.check()
         second.check()
 

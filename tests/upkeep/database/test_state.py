@@ -51,7 +51,7 @@ def test_state_and_event_are_written_together_or_not_at_all(database: Database) 
         session.rollback()
     with database.session() as session:
         assert state.read_watch(session, "a") == WatchState(watch="a")
-        assert events.of_subject(session, "content", "a") == []
+        assert events.of_subject(session, "content", "watch:a") == []
     with database.session() as session:
         state.write_watch(session, done, run_id="r", event=EventType.STATE_REBUILT, source="forge")
     with database.session() as session:
@@ -67,7 +67,7 @@ def test_an_event_tells_only_what_changed(database: Database) -> None:
     with database.session() as session:
         state.write_watch(session, first.model_copy(update={"last_processed_commit": "b" * 40, "last_pr_url": None}))
     with database.session() as session:
-        newest = events.of_subject(session, "content", "a")[0]
+        newest = events.of_subject(session, "content", "watch:a")[0]
     assert newest.summary["changes"] == {"last_processed_commit": "b" * 40, "last_pr_url": None}
 
 
