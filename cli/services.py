@@ -47,6 +47,7 @@ def serve(settings: Settings, *, port: int | None = None, say: Say = print) -> N
     """Run everything until a signal asks us to end. Raises ConfigError (port taken, already running), DatabaseError,
     ServiceFailed."""
     stop = _Stop()
+    stop.listen()
     with ExitStack() as stack:
         stack.enter_context(_only_one(settings.home))
         swept = process.record_in(settings.home / "processes")
@@ -54,9 +55,9 @@ def serve(settings: Settings, *, port: int | None = None, say: Say = print) -> N
         before, now = schema.upgrade(database)
         instance = stack.enter_context(open_instance(settings))
         _tell_start(say, swept, before, now, reconcile(database, instance))
-        chosen = choose_port(port)
+        chosen = stack.enter_context(reserved_port(port))
         supervisor = stack.enter_context(Supervisor(say))
-        stop.listen(supervisor)
+        stop.hurry = supervisor
         folder = stack.enter_context(_socket_folder(settings.home))
         code, *others = services(settings, folder, chosen, lambda: _recover(database, instance, say))
         supervisor.start(code)
@@ -147,16 +148,15 @@ def _socket_folder(home: Path) -> Iterator[Path]:
         yield Path(short)
 
 
-def choose_port(wanted: int | None) -> int:
-    """`wanted`, or the first free port from 3000 on. ConfigError `up.port` where it is taken."""
+@contextmanager
+def reserved_port(wanted: int | None) -> Iterator[int]:
+    """`wanted`, or the first free port from 3000 on, kept from other `upkeep up` until the end of the block. Raises
+    ConfigError `up.port` where it is taken."""
     for port in [wanted] if wanted else range(FIRST_PORT, FIRST_PORT + PORTS_TRIED):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                continue
-            return port
+        with socket.socket(socket.AF_UNIX) as mark:
+            if _is_free(port, mark):
+                yield port
+                return
     raise ConfigError(
         f"port {wanted or f'{FIRST_PORT} to {FIRST_PORT + PORTS_TRIED - 1}'} of {HOST} is taken",
         code="up.port",
@@ -164,19 +164,32 @@ def choose_port(wanted: int | None) -> int:
     )
 
 
+def _is_free(port: int, mark: socket.socket) -> bool:
+    """Seconds pass until the webserver listens. Until then an abstract socket (unix(7)), gone with our process, says
+    that the port is promised."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            mark.bind(f"\0upkeep up {port}")
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
 class _Stop:
     """Asked to end by a signal: in order the first time, at once the second."""
 
     def __init__(self) -> None:
         self._asked = threading.Event()
-        self._supervisor: Supervisor | None = None
+        self.hurry: Supervisor | None = None
+        """Whose services are killed by a second signal."""
 
     @property
     def asked(self) -> bool:
         return self._asked.is_set()
 
-    def listen(self, supervisor: Supervisor) -> None:
-        self._supervisor = supervisor
+    def listen(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._handle)
 
@@ -184,8 +197,10 @@ class _Stop:
         return self._asked.wait(seconds)
 
     def _handle(self, number: int, frame: object) -> None:
-        if self.asked and self._supervisor is not None:
-            self._supervisor.stop(grace=0.0)
+        if self.asked:
+            if self.hurry is None:
+                raise KeyboardInterrupt
+            self.hurry.stop(grace=0.0)
         self._asked.set()
 
 

@@ -1,0 +1,199 @@
+"""`upkeep up` for real: its own database, code server, webserver, daemon; and nothing of them afterwards."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.services import reserved_port
+from tests.support.updates import CART, WATCH, Pair, cart, make_pair
+from upkeep.database import events
+from upkeep.database.events import Outcome
+from upkeep.database.server import Database, connect
+from upkeep.errors import ConfigError
+
+UPKEEP = Path(sys.executable).with_name("upkeep")
+START_SECONDS = 150.0
+
+SLOW_CODEX = """#!/bin/sh
+case "$*" in
+*--version*) echo "codex-cli 0.169.0" ;;
+*exec*--json*) sleep 600 ;;
+*) exit 1 ;;
+esac
+"""
+
+
+def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"{what} did not happen within {seconds:.0f} s"
+        time.sleep(0.2)
+    return found
+
+
+class Up:
+    """One `upkeep up` in a process of its own, and what can be asked of it."""
+
+    def __init__(self, config: Path, home: Path) -> None:
+        self.home = home
+        self.output = home.parent / "up.log"
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("UPKEEP_", "DAGSTER"))}
+        with self.output.open("wb") as log:
+            self.process = subprocess.Popen(
+                [str(UPKEEP), "--config", str(config), "up"], env=environment, stdout=log, stderr=log
+            )
+
+    def said(self) -> str:
+        return self.output.read_text(errors="replace")
+
+    @property
+    def url(self) -> str:
+        return re.findall(r"Upkeep is up\.\s+(http\S+)", self.said())[-1]
+
+    def wait_until_ready(self) -> None:
+        def ready() -> bool:
+            assert self.process.poll() is None, self.said()
+            return "Ctrl-C stops everything." in self.said()
+
+        until(ready, START_SECONDS, "the start")
+
+    def ask(self, query: str, **variables: Any) -> dict[str, Any]:
+        request = urllib.request.Request(
+            f"{self.url}/graphql",
+            json.dumps({"query": query, "variables": variables}).encode(),
+            {"content-type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as response:
+            answer = json.load(response)
+        assert "errors" not in answer, answer["errors"]
+        return answer["data"]  # type: ignore[no-any-return]
+
+    def runs(self, watch: str) -> list[dict[str, Any]]:
+        query = "query($f: RunsFilter) { runsOrError(filter: $f) { ... on Runs { results { runId status } } } }"
+        found = self.ask(query, f={"tags": [{"key": "upkeep/subject", "value": f"watch:{watch}"}]})
+        return found["runsOrError"]["results"]  # type: ignore[no-any-return]
+
+
+def processes_of(home: Path) -> list[str]:
+    """Every living process that knows this home from its arguments or its environment."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            arguments, environment = (entry / "cmdline").read_bytes(), (entry / "environ").read_bytes()
+        except OSError:
+            continue
+        if str(home).encode() in arguments + environment:
+            found.append(f"{entry.name} {arguments.replace(bytes(1), b' ').decode(errors='replace')}")
+    return found
+
+
+@pytest.fixture
+def slow_pair(tmp_path: Path, database: Database) -> Iterator[Pair]:
+    """Two watches on one upstream: one for the offline agent, one whose agent never ends."""
+    codex = tmp_path / "codex"
+    codex.write_text(SLOW_CODEX)
+    codex.chmod(0o755)
+    with make_pair(tmp_path, database, more="    poll_minutes: 0.05\n") as pair:
+        text = pair.config.read_text()
+        watch = text[text.index(f"  {WATCH}:\n") :].replace(f"  {WATCH}:", "  slow:").replace("o/dashboard", "o/slow")
+        dashboard = pair.dashboard.bare_clone(tmp_path / "slow.git")
+        watch = watch.replace(pair.dashboard.url, dashboard.url) + "    agent: endless\n"
+        agents = (
+            f"agents:\n  endless: {{engine: codex, bin: {codex}, base_url: 'http://127.0.0.1:9', budget_usd: null, "
+            "unsafe_no_sandbox: true}\n"
+        )
+        pair.config.write_text(text + watch + agents)
+        yield pair
+
+
+@pytest.fixture
+def started(slow_pair: Pair, tmp_path: Path) -> Iterator[Up]:
+    up = Up(slow_pair.config, tmp_path / "home")
+    try:
+        up.wait_until_ready()
+        yield up
+    finally:
+        if up.process.poll() is None:
+            up.process.kill()
+        up.process.wait()
+        until(lambda: not processes_of(up.home), 60, "the end of every process")
+
+
+@pytest.mark.timeout(400)
+def test_a_commit_becomes_a_pull_request_with_no_command_typed(slow_pair: Pair, started: Up) -> None:
+    first = slow_pair.upstream.head("main")
+    until(lambda: f"autoupdate/analytics/{first}" in slow_pair.branches(), 120, "the first pull request")
+
+    head = slow_pair.push({CART: cart("cart opened", "cart closed")}, "Add the cart")
+    until(lambda: f"autoupdate/analytics/{head}" in slow_pair.branches(), 120, "the pull request")
+    until(lambda: {run["status"] for run in started.runs(WATCH)} == {"SUCCESS"}, 60, "the end of the runs")
+    assert len(started.runs(WATCH)) == 2
+
+    (slow,) = [run for run in started.runs("slow") if run["status"] in ("QUEUED", "STARTING", "STARTED")]
+    until(lambda: any("exec" in line for line in processes_of(slow_pair.folder / "codex")), 60, "the agent's start")
+    cancel = "mutation($id: String!) { terminateRun(runId: $id) { __typename } }"
+    assert started.ask(cancel, id=slow["runId"])["terminateRun"]["__typename"] == "TerminateRunSuccess"
+    until(lambda: started.runs("slow")[0]["status"] == "CANCELED", 60, "the end of the cancelled run")
+    assert processes_of(slow_pair.folder / "codex") == []
+
+    started.process.send_signal(signal.SIGTERM)
+    assert started.process.wait(60) == 0
+    assert started.said().endswith("stopped\n")
+    assert processes_of(started.home) == []
+    with connect(started.home) as own, own.session() as session:
+        assert events.of_run(session, slow["runId"])[-1].summary["outcome"] == Outcome.CANCELLED
+        assert events.open_runs(session) == []
+
+
+@pytest.mark.timeout(400)
+def test_killing_it_leaves_no_process_and_the_next_start_closes_what_was_open(slow_pair: Pair, started: Up) -> None:
+    (slow,) = until(lambda: [run for run in started.runs("slow") if run["status"] == "STARTED"], 120, "the slow run")
+    second = subprocess.run(
+        [str(UPKEEP), "--config", str(slow_pair.config), "up"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert second.returncode == 1
+    assert f"runs already for {started.home}" in second.stderr
+
+    started.process.kill()
+    started.process.wait()
+    until(lambda: not processes_of(started.home), 60, "the end of every process")
+
+    again = Up(slow_pair.config, started.home)
+    try:
+        again.wait_until_ready()
+        statuses = {run["runId"]: run["status"] for run in again.runs("slow")}
+        assert statuses[slow["runId"]] in ("FAILURE", "CANCELED")
+    finally:
+        again.process.send_signal(signal.SIGTERM)
+        assert again.process.wait(60) == 0
+    assert processes_of(started.home) == []
+
+
+def test_a_port_that_is_taken_is_refused_or_passed_over() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"port {port}"), reserved_port(port):
+            pass
+
+
+def test_two_that_start_at_once_choose_different_ports() -> None:
+    with reserved_port(None) as one, reserved_port(None) as other:
+        assert one != other
+    with reserved_port(one) as again:
+        assert again == one
