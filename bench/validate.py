@@ -174,11 +174,13 @@ def timed(work: Callable[[], object], rounds: int) -> float:
 
 def process(argv: list[str]) -> Callable[[], None]:
     """Return a call that runs a program and raises where it does not end with 0: a failure must not look quick."""
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    # Both programs run from compiled modules, as they do on a user's machine; the first run writes them.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
     def work() -> None:
         subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, env=environment)
 
+    work()
     return work
 
 

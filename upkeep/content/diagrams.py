@@ -187,7 +187,7 @@ def _block(text: str, lines: LineIndex, index: int, title: Heading | None, fence
     verbatim = text[start:end] == content
     fence_start = lines.start(first) + (len(lines.content(first)) - len(lines.content(first).lstrip()))
     fence_end = lines.start(last) + len(lines.content(last))
-    directives = tuple(_directives(text, lines, start, end))
+    directives = tuple(_directives(text, lines, start, end)) if "%%chalo:" in content else ()
     return MermaidBlock(
         index, title, content, first + 1, start, end, fence_start, max(fence_end, end), closed, verbatim, directives
     )

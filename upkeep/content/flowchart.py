@@ -27,6 +27,7 @@ MAX_EDGES = 500
 
 KEYWORD = re.compile(r"\s*(flowchart-elk|flowchart|graph)\b")
 _LINE_BREAK = re.compile(r"<br\s*/?>|\\n|\n", re.IGNORECASE)
+_PLAIN_LABEL = re.compile(r"[^<\\\n#&]*")
 _ENTITY = re.compile(r"[#&](\w+);")
 _ENTITIES = {"quot": '"', "amp": "&", "lt": "<", "gt": ">", "apos": "'", "nbsp": " ", "num": "#", "semi": ";"}
 
@@ -166,6 +167,8 @@ class Flowchart:
 def label_title(label: str) -> str:
     """Return a label's first line, trimmed, with `#quot;` and `&quot;` (and the like) as the characters they stand
     for."""
+    if _PLAIN_LABEL.fullmatch(label):
+        return label.strip()
     first = _LINE_BREAK.split(label.strip(), maxsplit=1)[0].strip()
     return _ENTITY.sub(_entity, first)
 

@@ -119,6 +119,20 @@ def test_nesting_up_to_the_limit_is_read() -> None:
     assert load(text)[0] == parse(text).value == json.loads(text)
 
 
+@pytest.mark.parametrize("shallow", ["]", "}", '\\"]', "\\\\", "[", '"', "é]"])
+def test_brackets_in_strings_do_not_hide_how_deep_a_text_is(shallow: str) -> None:
+    opening = f"[{json.dumps(shallow)}," * (MAX_DEPTH - 1)
+    deepest = opening + "[]" + "]" * (MAX_DEPTH - 1)
+    assert load(deepest)[0] == parse(deepest).value
+    with pytest.raises(JsonSyntaxError, match="levels of nesting"):
+        load(opening + "[[]]" + "]" * (MAX_DEPTH - 1))
+
+
+def test_many_brackets_side_by_side_are_not_deep() -> None:
+    text = json.dumps([[{"a": ["[", "]]"]}]] * 500)
+    assert load(text) == (json.loads(text), False)
+
+
 def test_an_integer_longer_than_python_converts_is_read_as_javascript_reads_it() -> None:
     assert load("[1" + "0" * 5000 + "]")[0] == [float("inf")]
 

@@ -187,8 +187,8 @@ def repeated_name(context: Context) -> Iterator[Hit]:
 def unknown_key(context: Context) -> Iterator[Hit]:
     for flow in _objects(context):
         uses: dict[tuple[str, str], list[str]] = defaultdict(list)
-        for what, pointer, value, known in _objects_with_keys(flow):
-            for key in value.keys() - known:
+        for what, pointer, keys in _strange_objects(flow):
+            for key in keys:
                 if not key.startswith("_"):
                     uses[what, key].append(f"{pointer}{pointer_of(key)}")
         for (what, key), places in sorted(uses.items()):
@@ -199,21 +199,23 @@ def unknown_key(context: Context) -> Iterator[Hit]:
             yield Hit(flow.file.path, message.replace("?.", "?"), pointer=places[0])
 
 
-def _objects_with_keys(flow: Flow) -> Iterator[tuple[str, str, dict[str, Any], frozenset[str]]]:
-    """Yield `(what, pointer, object, known keys)` for every object of a known kind."""
-    yield "flow", "", flow.data, _FLOW_KEYS
+def _strange_objects(flow: Flow) -> Iterator[tuple[str, str, set[str]]]:
+    """Yield `(what, pointer, keys)` for every object of a known kind that has keys the format does not have."""
     definitions = flow.data.get("propertyDefinitions")
+    if flow.data.keys() - _FLOW_KEYS:
+        yield "flow", "", flow.data.keys() - _FLOW_KEYS
     for name, value in (definitions if isinstance(definitions, dict) else {}).items():
-        if isinstance(value, dict):
-            yield "property definition", pointer_of("propertyDefinitions", name), value, _DEFINITION_KEYS
+        if isinstance(value, dict) and not value.keys() <= _DEFINITION_KEYS:
+            yield "property definition", pointer_of("propertyDefinitions", name), value.keys() - _DEFINITION_KEYS
     for index, stage in enumerate(_list(flow.data.get("stages"))):
-        if isinstance(stage, dict):
-            yield "stage", pointer_of("stages", index), stage, _STAGE_KEYS
+        if isinstance(stage, dict) and not stage.keys() <= _STAGE_KEYS:
+            yield "stage", pointer_of("stages", index), stage.keys() - _STAGE_KEYS
     for index, event in _event_objects(flow):
-        yield "event", event_pointer(index), event, _EVENT_KEYS
+        if not event.keys() <= _EVENT_KEYS:
+            yield "event", event_pointer(index), event.keys() - _EVENT_KEYS
         for place, item in enumerate(_list(event.get("properties"))):
             if isinstance(item, dict) and not item.keys() <= _PROPERTY_KEYS:
-                yield "property", event_pointer(index, "properties", place), item, _PROPERTY_KEYS
+                yield "property", event_pointer(index, "properties", place), item.keys() - _PROPERTY_KEYS
 
 
 def event_name_tidied(context: Context) -> Iterator[Hit]:
