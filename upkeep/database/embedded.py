@@ -6,9 +6,9 @@ and sessions (`server.py`), holding the process (`supervisor.py`), where the pro
     <home>/database.lock              every user of the server holds it shared; nobody does: the server stops
     <home>/database.start.lock        held by the one who starts it
     <home>/database.supervisor.lock   held by the supervisor, holds its pid
+    <home>/database.log               what the server says
     <home>/database/                  0700; owned by the account of the server
         data/                         the cluster
-        server.log                    what the server says
         .s.PGSQL.5432                 its only socket
 
 The server listens nowhere but on that socket, and knows its users by the kernel's word (`peer`). It works in its data
@@ -178,7 +178,7 @@ def _start(home: Path) -> None:
     if not (folder / supervisor.DATA).is_dir():
         _create_cluster(folder, account, programs)
     _refuse_other_version(folder / supervisor.DATA)
-    log = folder / supervisor.LOG
+    log = home / supervisor.LOG
     before = log.stat().st_size if log.exists() else 0
     settings = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
     server = [str(programs / "postgres"), "-D", "/proc/self/cwd", *settings]
@@ -202,7 +202,7 @@ def _create_cluster(folder: Path, account: Account, programs: Path) -> None:
         single = [str(programs / "postgres"), "--single", "-D", "/proc/self/cwd", "-j", "postgres"]
         done = _program(*as_account, *single, folder=fresh, stdin=_FIRST_STATEMENTS)
     if done.returncode != 0 or "ERROR:" in done.error_text:
-        raise _not_started(done.error_text, folder / supervisor.LOG, 0)
+        raise _not_started(done.error_text, folder.with_name(supervisor.LOG))
     fresh.rename(folder / supervisor.DATA)
 
 
@@ -222,9 +222,15 @@ CREATE DATABASE {DATABASE} OWNER upkeep;
 def _write_access(data: Path) -> None:
     """Who may connect: the user that we are, and root, who may do everything anyway."""
     people = sorted({pwd.getpwuid(os.getuid()).pw_name, pwd.getpwuid(0).pw_name})
-    (data / "pg_hba.conf").write_text("local all all peer map=upkeep\n")
     entries = [f'upkeep "{person}" {role}\n' for person in people for role in ROLES]
-    (data / "pg_ident.conf").write_text("".join(entries))
+    _replace(data / "pg_hba.conf", "local all all peer map=upkeep\n")
+    _replace(data / "pg_ident.conf", "".join(entries))
+
+
+def _replace(file: Path, content: str) -> None:
+    """Write to a file that is there, and through no link that the server's account may have put in its place."""
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC), "w") as open_file:
+        open_file.write(content)
 
 
 def _program(*arguments: str, folder: Path | None = None, stdin: str = "") -> process.Completed:
@@ -264,17 +270,19 @@ def _account(folder: Path) -> Account:
 
 def _own(path: Path, account: Account) -> None:
     if os.geteuid() == 0:
-        os.chown(path, account.uid, account.gid)
+        os.chown(path, account.uid, account.gid, follow_symlinks=False)
 
 
-def _not_started(said: str, log: Path, before: int) -> DatabaseError:
+def _not_started(said: str, log: Path, before: int | None = None) -> DatabaseError:
+    """`before`: how long the log was before the server wrote to it; None: it did not."""
     with suppress(OSError), log.open("rb") as lines:
-        lines.seek(before if before <= log.stat().st_size else 0)
+        size = log.stat().st_size
+        lines.seek(size if before is None else before if before <= size else 0)
         said += "\n" + lines.read().decode(errors="replace")
     telling = [line.partition(":  ")[2] for line in said.splitlines() if "FATAL:" in line or "PANIC:" in line]
     sentence = telling[-1] if telling else said.strip()[-500:]
     if os.strerror(errno.ENOSPC) in said:
-        return _disk_full(log.parent, sentence)
+        return _disk_full(log.parent / supervisor.FOLDER, sentence)
     return DatabaseUnavailable(
         f"the embedded PostgreSQL server did not start: {sentence}",
         code="database.not_started",

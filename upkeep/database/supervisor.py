@@ -35,7 +35,8 @@ SUPERVISOR_LOCK = "database.supervisor.lock"
 """Held exclusively by the supervisor for its whole life; holds its pid."""
 FOLDER = "database"
 DATA = "data"
-LOG = "server.log"
+LOG = "database.log"
+"""Beside the server's folder, not in it: we may be root, and open no file in a folder that another account may fill."""
 LOG_LIMIT = 8 * 1024 * 1024
 
 START_SECONDS = 60
@@ -107,7 +108,7 @@ def _serve(home: Path, uid: int, gid: int, argv: list[str], pipe: int) -> None:
 
     data = home / FOLDER / DATA
     _clear(data)
-    _redirect(home / FOLDER / LOG)
+    _redirect(home / LOG)
     for number, handler in ((signal.SIGCHLD, _ended), (signal.SIGTERM, _asked), (signal.SIGINT, _asked)):
         signal.signal(number, handler)
     child = 0

@@ -133,7 +133,7 @@ def test_of_many_that_need_it_at_once_one_starts_it(home: Path) -> None:
             assert process.stdout is not None
             assert process.stdout.readline() == "joined\n"
         assert ask(home) == 1
-        starts = (home / "database" / "server.log").read_text().count("starting PostgreSQL")
+        starts = (home / "database.log").read_text().count("starting PostgreSQL")
         assert starts == 2, "once to make the cluster, once for all of the four"
     assert servers(home) == set()
 
@@ -162,7 +162,7 @@ def test_the_server_ends_when_its_only_user_is_killed(home: Path) -> None:
         only.kill()
         only.wait()
         until(lambda: not servers(home))
-    assert "database system is shut down" in (home / "database" / "server.log").read_text().splitlines()[-1]
+    assert "database system is shut down" in (home / "database.log").read_text().splitlines()[-1]
 
 
 def test_a_killed_supervisor_takes_the_server_along_cleanly_and_both_come_back(home: Path) -> None:
@@ -172,12 +172,12 @@ def test_a_killed_supervisor_takes_the_server_along_cleanly_and_both_come_back(h
         before = postmaster_of(home)
         os.kill(supervisor_of(home), signal.SIGKILL)
         until(lambda: not servers(home))
-        log = (home / "database" / "server.log").read_text()
+        log = (home / "database.log").read_text()
         assert "database system is shut down" in log.splitlines()[-1]
         with database.session() as session:
             assert session.connection().exec_driver_sql("SELECT 1").scalar() == 1
         assert postmaster_of(home) != before
-        assert "was not properly shut down" not in (home / "database" / "server.log").read_text()
+        assert "was not properly shut down" not in (home / "database.log").read_text()
 
 
 def test_a_killed_server_recovers_for_the_next_who_asks(home: Path) -> None:
@@ -272,7 +272,7 @@ def test_damaged_data_is_reported_in_the_words_of_the_server(home: Path) -> None
     with pytest.raises(DatabaseUnavailable, match="pg_control") as failed:
         connect(home)
     assert failed.value.reason == "database.not_started"
-    assert "server.log" in failed.value.remedy
+    assert "database.log" in failed.value.remedy
 
 
 def test_a_home_that_is_a_file_is_named(tmp_path: Path) -> None:
