@@ -1,0 +1,299 @@
+"""Stands outside a sandbox while it runs and ends it when it passes a limit that the kernel does not hold for us.
+
+What belongs here: the standard library only, because the file runs by itself (`python -I -S warden.py SPEC BWRAP…`),
+between whoever started it and bubblewrap, so that the bounds come with the command line. What does not: what a limit is
+by default (`profile.py`), what its end means (`sandbox.py`).
+
+Why a watcher beside rlimits and cgroups: RLIMIT_NPROC does not bind the host's root, even in a user namespace
+(fork(2)), RLIMIT_AS breaks every program that reserves address space (Node, Bun, Go), no rlimit bounds a folder, and
+cgroup v2 is delegated on few hosts. So: a cgroup where there is one, and everywhere a look at processes, memory and
+folders, often enough that a bomb is ended within a fraction of a second. Killing bubblewrap ends the whole sandbox at
+once, for its first process ends with it and the kernel then kills all of the process namespace (pid_namespaces(7)).
+
+Ends with the command's own status, or with STOPPED or NOT_STARTED and a last line on standard error that says why.
+"""
+
+# ruff: noqa: PTH102, PTH106, PTH110, PTH116, PTH120, PTH123, PTH208
+# pathlib takes longer to import than the whole program takes to start.
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Iterator
+
+MARK = "upkeep-sandbox: "
+STOPPED = 79
+NOT_STARTED = 78
+TICK_SECONDS = 0.05
+SCAN_SECONDS = 1.0
+FREE_FLOOR = 256 << 20
+"""A disk with less free space than this is about to stop the host's own work, whoever filled it."""
+
+CGROUPS = "/sys/fs/cgroup"
+OWNER_VARIABLE = "UPKEEP_PROCESS_OWNER"
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class Passed(Exception):
+    """A limit was passed: which one, and a sentence about it."""
+
+    def __init__(self, limit: str, sentence: str) -> None:
+        super().__init__(f"{limit}: {sentence}")
+
+
+def family(root: int) -> dict[int, int]:
+    """Every descendant of a process, itself included, with its anonymous memory in bytes (proc_pid_stat(5)).
+
+    Orphans of a process namespace become children of its first process, so none is missed.
+    """
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit() and (parent := _parent(name)) is not None:
+            children.setdefault(parent, []).append(int(name))
+    found: dict[int, int] = {}
+    pending = [root]
+    while pending:
+        pid = pending.pop()
+        found[pid] = _memory(pid)
+        pending += children.get(pid, ())
+    return found
+
+
+def _parent(pid: str) -> int | None:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # The second field is a name in brackets that may hold anything, brackets and spaces too.
+            return int(file.read().rpartition(b")")[2].split()[1])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def _memory(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as file:
+            _, resident, shared, *_ = map(int, file.read().split())
+    except (OSError, ValueError):
+        return 0
+    return (resident - shared) * _PAGE
+
+
+def usage(folders: list[str]) -> int:
+    """Bytes on disk of these folders; an empty file counts as a block, for it fills a disk too. Raises Passed for names
+    so long that they cannot be looked at."""
+    total = 0
+    pending = list(folders)
+    while pending:
+        try:
+            with os.scandir(pending.pop()) as listing:
+                for entry in listing:
+                    total += _size(entry)
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            if error.errno == 36:  # ENAMETOOLONG
+                raise Passed("disk", "folders lie too deep in each other to be measured") from None
+    return total
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    try:
+        return max(4096, entry.stat(follow_symlinks=False).st_blocks * 512)
+    except OSError:
+        return 0
+
+
+def first_number(path: str, field: int, mark: bytes = b"") -> int:
+    """One number of a small file of /proc; 0 where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            line = next(line for line in file if mark in line)
+        return int(line.replace(b"/", b" ").split()[field])
+    except (OSError, StopIteration, ValueError, IndexError):
+        return 0
+
+
+class Watch:
+    """Looks at a sandbox. Cheap signs (threads of the host, its free memory, free disk) are read at each tick, and only
+    where one of them moved, or a second passed, everything is counted."""
+
+    def __init__(self, spec: dict[str, int], folders: list[str], pid: int) -> None:
+        self.spec, self.folders, self.pid = spec, folders, pid
+        self._baseline = usage(folders)
+        self._next_scan = self._next_walk = 0.0
+        self._threads = self._available = self._free = 0
+
+    def look(self) -> None:
+        """Raises Passed."""
+        now = time.monotonic()
+        threads, available = first_number("/proc/loadavg", 4), first_number("/proc/meminfo", 1, b"MemAvailable") << 10
+        moved = threads - self._threads > self.spec["processes"] // 2
+        if now >= self._next_scan or moved or self._available - available > self.spec["memory"] // 4:
+            self._threads, self._available = threads, available
+            self._count()
+            self._next_scan = time.monotonic() + SCAN_SECONDS
+        free = self._free_bytes()
+        if now >= self._next_walk or self._free - free > self.spec["disk"] // 4:
+            self._free = free
+            self._measure(now)
+
+    def _count(self) -> None:
+        living = family(self.pid)
+        processes, memory = sum(_threads(pid) for pid in living), sum(living.values())
+        if processes > self.spec["processes"]:
+            raise Passed("processes", f"more than {self.spec['processes']} processes and threads")
+        if memory > self.spec["memory"]:
+            raise Passed("memory", f"more than {self.spec['memory'] >> 20} MiB of memory")
+
+    def _measure(self, now: float) -> None:
+        grown = usage(self.folders) - self._baseline
+        if grown > self.spec["disk"]:
+            raise Passed("disk", f"its folders grew by more than {self.spec['disk'] >> 20} MiB")
+        if grown > 0 and self.folders and self._free < FREE_FLOOR:
+            raise Passed("disk", "the disk is full")
+        # Looking at a large tree costs time: at most a twentieth of it.
+        self._next_walk = now + max(SCAN_SECONDS, 20 * (time.monotonic() - now))
+
+    def _free_bytes(self) -> int:
+        free = []
+        for folder in self.folders:
+            with contextlib.suppress(OSError):
+                status = os.statvfs(folder)
+                free.append(status.f_bavail * status.f_frsize)
+        return min(free, default=0)
+
+
+def _threads(pid: int) -> int:
+    try:
+        return max(1, os.stat(f"/proc/{pid}/task").st_nlink - 2)
+    except OSError:
+        return 0
+
+
+@contextlib.contextmanager
+def cgroup(spec: dict[str, int], root: str = CGROUPS) -> Iterator[str | None]:
+    """Move this process, and so what it starts, into a cgroup of its own with the limits; None where no cgroup v2 is
+    ours to divide. The nearest one upwards that hands both controllers to its children is taken (cgroups(7))."""
+    home = _own_cgroup(root)
+    parent = home
+    while parent is not None and not _divides(parent):
+        parent = os.path.dirname(parent) if len(parent) > len(root) else None
+    made = None if parent is None else _enter(parent, spec)
+    try:
+        yield made
+    finally:
+        if made is not None and home is not None:
+            with contextlib.suppress(OSError):
+                _write(f"{home}/cgroup.procs", str(os.getpid()))
+                os.rmdir(made)
+
+
+def _own_cgroup(root: str) -> str | None:
+    with contextlib.suppress(OSError), open("/proc/self/cgroup") as file:
+        for line in file:
+            number, _, path = line.rstrip("\n").split(":", 2)
+            if number == "0" and os.path.exists(f"{root}{path}/cgroup.procs"):
+                return (root + path).rstrip("/")
+    return None
+
+
+def _divides(folder: str) -> bool:
+    try:
+        with open(f"{folder}/cgroup.subtree_control") as file:
+            return {"pids", "memory"} <= set(file.read().split()) and os.access(folder, os.W_OK)
+    except OSError:
+        return False
+
+
+def _enter(parent: str, spec: dict[str, int]) -> str | None:
+    for name in os.listdir(parent):
+        owner = name.removeprefix("upkeep-")
+        if name != owner and owner.isdigit() and not os.path.exists(f"/proc/{owner}"):
+            with contextlib.suppress(OSError):  # Left by one that was killed.
+                os.rmdir(f"{parent}/{name}")
+    made = f"{parent}/upkeep-{os.getpid()}"
+    try:
+        os.mkdir(made)
+        _write(f"{made}/pids.max", str(spec["processes"] + 8))
+        _write(f"{made}/memory.max", str(spec["memory"] + (64 << 20)))
+        _write(f"{made}/cgroup.procs", str(os.getpid()))
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.rmdir(made)
+        return None
+    with contextlib.suppress(OSError):
+        _write(f"{made}/memory.swap.max", "0")
+    return made
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w") as file:
+        file.write(text)
+
+
+def spawn(argv: list[str], status: int) -> int:
+    """Start bubblewrap with an empty environment: its first process inside is a copy of it, and /proc/1/environ shows
+    what it was started with. Only the mark by which we find our own goes along."""
+    mark = os.environ.get(OWNER_VARIABLE)
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        os.set_inheritable(status, True)
+        # A computer short of memory ends this first (proc_pid_oom_score_adj(5)).
+        with contextlib.suppress(OSError):
+            _write("/proc/self/oom_score_adj", "1000")
+        argv = [argv[0], "--json-status-fd", str(status), *argv[1:]]
+        os.execve(argv[0], argv, {} if mark is None else {OWNER_VARIABLE: mark})
+    except OSError as error:
+        print(f"{MARK}not started: {argv[0]}: {error.strerror}", file=sys.stderr, flush=True)
+    finally:
+        os._exit(NOT_STARTED)
+
+
+def attend(pid: int, spec: dict[str, int], folders: list[str]) -> int:
+    """Wait for bubblewrap and return its status. Raises Passed after having ended it."""
+    ended = os.pidfd_open(pid)
+    try:
+        watch = Watch(spec, folders, pid)
+        while not select.select([ended], [], [], TICK_SECONDS)[0]:
+            watch.look()
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
+    finally:
+        os.close(ended)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def main(spec: dict[str, int], folders: list[str], argv: list[str]) -> int:
+    report, status = os.pipe()
+    try:
+        with cgroup(spec):
+            pid = spawn(argv, status)
+            os.close(status)
+            code = attend(pid, spec, folders)
+    except Passed as passed:
+        print(f"{MARK}stopped: {passed}", file=sys.stderr, flush=True)
+        return STOPPED
+    with os.fdopen(report) as file:
+        # bubblewrap reports a status only of a command that it could start.
+        started = "exit-code" in file.read()
+    if code != 0 and not started:
+        print(f"{MARK}not started: bubblewrap ended with {code}", file=sys.stderr, flush=True)
+        return NOT_STARTED
+    return code if code >= 0 else 128 - code
+
+
+if __name__ == "__main__":
+    _spec = json.loads(sys.argv[1])
+    sys.exit(main(_spec["limits"], _spec["folders"], sys.argv[2:]))
