@@ -1,0 +1,129 @@
+"""A throw-away object directory beside a repository: whatever is written there, the repository does not change.
+
+What belongs here: where new objects of a verification go, and making them permanent once they are wanted. What does
+not: which objects those are (`engine.py`).
+
+git reads through it into the repository's own objects (`GIT_ALTERNATE_OBJECT_DIRECTORIES`, git(1)) and writes only
+here. Its index and work tree are private too, so no command that runs in it can meet the files of a person.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from upkeep.errors import GitError, UpkeepError
+from upkeep.git import Repository
+from upkeep.plumbing.command import environment, run_git
+from upkeep.process import Completed
+
+# What a verification must not be swayed by: it signs nothing, replays no resolution, and moves no other branch.
+_SETTINGS = {"rerere.enabled": "false", "core.abbrev": "no", "core.commitGraph": "true"}
+
+
+class Quarantine:
+    """Objects that only we see. Get one from `quarantine`; `folder` is private to it and gone at the end."""
+
+    def __init__(self, repository: Repository, folder: Path) -> None:
+        self.repository = repository
+        self.folder = folder
+        self.objects = folder / "objects"
+        self.work_tree = folder / "tree"
+        self._shared = _object_folder(repository)
+        for made in (self.objects / "pack", self.objects / "info", self.work_tree):
+            made.mkdir(parents=True)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What git needs to work in here."""
+        return {
+            "GIT_DIR": str(self.repository.git_dir.absolute()),
+            "GIT_WORK_TREE": str(self.work_tree),
+            "GIT_INDEX_FILE": str(self.folder / "index"),
+            "GIT_OBJECT_DIRECTORY": str(self.objects),
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": _quoted(str(self._shared)),
+        }
+
+    def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The whole environment of a child that works in here. The person's own configuration counts, as it does for a
+        rebase by hand: how renames are found and how directories follow them is set there."""
+        return environment(_SETTINGS, {**self.variables, **(extra or {})}, personal=True)
+
+    def git(self, *arguments: str, data: bytes | None = None, accept: Sequence[int] = (0,)) -> Completed:
+        """Run one git command in here. Raises as `run_git` does."""
+        return run_git(
+            arguments, cwd=self.work_tree, config=_SETTINGS, env=self.variables, personal=True, data=data, accept=accept
+        )
+
+    def write(self, kind: str, body: bytes) -> str:
+        """Write a loose object and return its SHA. Raises GitError (`git.disk_full`) where there is no room."""
+        data = b"%s %d\0%s" % (kind.encode(), len(body), body)
+        sha = hashlib.sha1(data, usedforsecurity=False).hexdigest()
+        file = self.objects / sha[:2] / sha[2:]
+        try:
+            file.parent.mkdir(exist_ok=True)
+            # git may look for it as soon as it is named, and never before: nobody else knows this folder.
+            file.write_bytes(zlib.compress(data, 1))
+        except OSError as error:
+            raise _unwritable(error, self.folder) from error
+        return sha
+
+    def keep(self, tip: str, known: Sequence[str]) -> None:
+        """Copy what `tip` needs and `known` commits do not have into the repository, as one pack. No ref moves."""
+        revisions = "".join(f"{line}\n" for line in (tip, *(f"^{sha}" for sha in known)))
+        pack = self.git("pack-objects", "--revs", "--quiet", "--stdout", data=revisions.encode()).stdout
+        run_git(["index-pack", "--stdin", "--fix-thin"], git_dir=self.repository.git_dir, data=pack)
+
+
+@contextlib.contextmanager
+def quarantine(repository: Repository, *, folder: Path | None = None) -> Iterator[Quarantine]:
+    """Open a quarantine below `folder` (default: the system's temporary folder) and remove it at the end.
+
+    Raises GitError: `git.object_format` for a repository that is not SHA-1, `forks.no_room` where nothing can be
+    written.
+    """
+    made: Path | None = None
+    try:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(prefix="upkeep-verify-", dir=folder)).resolve()
+        opened = Quarantine(repository, made)
+    except OSError as error:
+        if made is not None:
+            shutil.rmtree(made, ignore_errors=True)
+        raise _unwritable(error, folder or Path(tempfile.gettempdir())) from error
+    try:
+        yield opened
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def _object_folder(repository: Repository) -> Path:
+    arguments = ["rev-parse", "--show-object-format", "--git-path", "objects"]
+    kind, _, path = run_git(arguments, git_dir=repository.git_dir).text.rstrip("\n").partition("\n")
+    if kind != "sha1":
+        raise GitError(f"{repository.path} uses {kind} for its objects; we know sha1", code="git.object_format")
+    # A relative answer counts from where run_git ran: the git folder.
+    return (repository.git_dir / path).resolve()
+
+
+def _quoted(path: str) -> str:
+    """A path as one entry of a colon-separated list (git(1), GIT_ALTERNATE_OBJECT_DIRECTORIES)."""
+    if ":" not in path and not path.startswith('"') and "\n" not in path:
+        return path
+    return '"' + path.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+
+
+def _unwritable(error: OSError, folder: Path) -> UpkeepError:
+    return GitError(
+        f"nothing can be written to {folder}: {os.strerror(error.errno or 0)}",
+        code="forks.no_room",
+        remedy="Free space there, or make it writable; nothing else was touched.",
+        folder=str(folder),
+    )
