@@ -415,6 +415,14 @@ def test_a_diagram_that_does_not_parse_does_not_make_its_events_absent() -> None
     assert codes(report) == ["invalid_mermaid"]
 
 
+def test_every_line_of_a_diagram_that_mermaid_refuses_is_reported() -> None:
+    files = replaced(DIAGRAMS, "|Pay|", "|Pay (now)|")
+    files[DIAGRAMS] = files[DIAGRAMS].replace(b"ui_help([Help])\n", b"ui_help[Help (me)]\n", 1)
+    found = [item for item in validate(files).findings if item.code == "invalid_mermaid"]
+    assert [(item.line, item.column) for item in found] == [(20, 21), (21, 30)]
+    assert all(item.existing for item in validate(files, base=files).findings)
+
+
 # Mermaid's own parser
 
 
@@ -639,7 +647,7 @@ def test_the_real_dashboards_findings_are_those_that_were_read_by_hand() -> None
     counts = {code: codes(report).count(code) for code in set(codes(report))}
     assert counts == {
         "duplicate_key": 1,
-        "invalid_mermaid": 10,
+        "invalid_mermaid": 15,
         "unknown_event_node": 30,
         "unknown_directive_target": 19,
         "directive_without_diagram": 2,
@@ -657,4 +665,4 @@ def test_the_real_dashboard_is_valid_against_itself() -> None:
     files = read_folder(real_content())
     report = validate(files, base=files)
     assert report.valid
-    assert sum(finding.existing for finding in report.findings) == 60
+    assert sum(finding.existing for finding in report.findings) == 65

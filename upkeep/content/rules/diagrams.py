@@ -10,12 +10,14 @@ import re
 from collections.abc import Iterator
 
 from upkeep.content.diagrams import EVENT_CLASS, LEGEND_LABEL, DiagramFile, Directive, Heading, MermaidBlock
-from upkeep.content.flowchart import FlowchartSyntaxError, Node, label_title
+from upkeep.content.flowchart import FlowchartSyntaxError, Node, label_title, parse_flowchart
 from upkeep.content.folder import DIAGRAMS, Flow
 from upkeep.content.rules.base import Context, Hit, counted, key_of, listed, shown
 
 _MAIN = re.compile("main|funnel", re.IGNORECASE)
 _MARKUP = re.compile(r"[`*_]")
+MAX_ERRORS_A_DIAGRAM = 10
+_STRUCTURE = re.compile(r"^\s*(?:subgraph|end|linkStyle|accDescr)\b")
 _BRACKETS = frozenset("([{)]}|\"'")
 _OTHER_TYPES = re.compile(
     r"(?:sequenceDiagram|classDiagram(?:-v2)?|stateDiagram(?:-v2)?|erDiagram|gantt|pie|journey|gitGraph:?|mindmap|"
@@ -33,34 +35,53 @@ def missing_diagrams(context: Context) -> Iterator[Hit]:
 def invalid_mermaid(context: Context) -> Iterator[Hit]:
     for flow, diagrams in _with_diagrams(context):
         for block in diagrams.blocks:
-            problem = _refusal(context, block)
-            if problem is not None:
-                line, column, what = problem
+            for line, column, what in _refusals(context, block):
                 message = f"Mermaid cannot draw {_title(block)}: {what}"
                 yield Hit(_path(flow), message, line=line, column=column, entry=block.text)
 
 
-def _refusal(context: Context, block: MermaidBlock) -> tuple[int, int | None, str] | None:
-    """Return line, column and reason where a block does not draw. Mermaid's own verdict decides where there is one;
-    our parser knows the place better."""
+def _refusals(context: Context, block: MermaidBlock) -> list[tuple[int, int | None, str]]:
+    """Return line, column and reason of what keeps a block from drawing. Mermaid's own verdict decides where there is
+    one; our parser knows the place better."""
     verdict = context.verdicts.get(block.text) if context.verdicts is not None else None
     if verdict is not None and verdict.ok:
-        return None
-    error = block.syntax_error
-    if error is not None:
-        return block.line + error.line - 1, error.column, f"{error.message}.{_hint(error, block)}"
+        return []
+    if block.syntax_error is not None:
+        errors = _all_syntax_errors(block.text, block.syntax_error)
+        return [(block.line + e.line - 1, e.column, f"{e.message}.{_hint(e, block.text)}") for e in errors]
     if verdict is not None:
         reason = " ".join(verdict.message.split("Expecting")[0].split()) or "its parser refuses it"
-        return block.line, None, reason if reason.endswith(".") else f"{reason}."
+        return [(block.line, None, reason if reason.endswith(".") else f"{reason}.")]
     if block.is_flowchart or _OTHER_TYPES.match(block.diagram_type):
-        return None
+        return []
     kind = shown(block.diagram_type) if block.diagram_type else "nothing"
-    return block.line, None, f"it begins with {kind}, which is no kind of diagram."
+    return [(block.line, None, f"it begins with {kind}, which is no kind of diagram.")]
 
 
-def _hint(error: FlowchartSyntaxError, block: MermaidBlock) -> str:
-    char = block.text[error.offset : error.offset + 1]
-    before = block.text[block.text.rfind("\n", 0, error.offset) + 1 : error.offset]
+def _all_syntax_errors(text: str, first: FlowchartSyntaxError) -> list[FlowchartSyntaxError]:
+    """Return the errors of other lines too, as they show once the lines before are taken out: a person would rather
+    mend all of them at once. Stops where taking out a line could itself be the cause."""
+    errors = [first]
+    lines = text.split("\n")
+    while len(errors) < MAX_ERRORS_A_DIAGRAM and errors[-1].line > 1:
+        wrong = lines[errors[-1].line - 1]
+        if _STRUCTURE.search(wrong):
+            break
+        lines[errors[-1].line - 1] = " " * len(wrong)
+        try:
+            parse_flowchart("\n".join(lines))
+        except FlowchartSyntaxError as error:
+            if error.line <= errors[-1].line or _STRUCTURE.search(lines[error.line - 1]):
+                break
+            errors.append(error)
+        else:
+            break
+    return errors
+
+
+def _hint(error: FlowchartSyntaxError, text: str) -> str:
+    char = text[error.offset : error.offset + 1]
+    before = text[text.rfind("\n", 0, error.offset) + 1 : error.offset]
     if char in _BRACKETS and char and re.search(r"[(\[{|>]", before):
         return ' A label that holds brackets or quotes must stand in double quotes: ["…"], |"…"|.'
     return ""
