@@ -11,10 +11,10 @@ only if no other function of its name and number of parameters in the tree does 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import cached_property
+from itertools import islice
 
 from upkeep.content.scan.expression import Expression, Group, Invoke, Name, Pair, Text
 from upkeep.content.scan.facts import CallSite, Field, Function
@@ -45,40 +45,60 @@ class Wrapper:
     parameter: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What a call site says, and which names were asked for to know it."""
+
+    names: tuple[Known | Missing, ...]
+    properties: tuple[str, ...]
+    wanted: frozenset[str]
+
+
 class CallFinder:
-    """Turns the call sites of a program into calls. A new one is needed when the program has grown."""
+    """Turns the call sites of a program into calls. The program may grow: `forget` says what that may have changed."""
 
     def __init__(self, program: Program, settings: ScanSettings) -> None:
         self._program = program
         self._settings = settings.root
         self._resolver = Resolver(program)
-        self._named: dict[int, list[Known | Missing]] = {}
+        self._tracked: list[Tracked] = []
+        self._files_read = 0
+        self._readings: dict[int, _Reading] = {}
         self._methods = {language: {call.method for call in scan.calls} for language, scan in settings.root.items()}
 
-    @cached_property
+    @property
     def tracked(self) -> list[Tracked]:
         """All sites that are calls of the tracker."""
-        return [
-            tracked
-            for file in self._program.files.values()
-            for site in file.facts.calls
-            if (tracked := self._track(file, site)) is not None
-        ]
+        for file in islice(self._program.files.values(), self._files_read, None):
+            found = (self._track(file, site) for site in file.facts.calls)
+            self._tracked.extend(tracked for tracked in found if tracked is not None)
+        self._files_read = len(self._program.files)
+        return self._tracked
 
-    @cached_property
+    def forget(self, names: Collection[str]) -> None:
+        """Read again what was unknown, or asked for one of `names`, now that files that declare them are there."""
+        stale = [
+            key
+            for key, reading in self._readings.items()
+            if not reading.wanted.isdisjoint(names) or any(isinstance(name, Missing) for name in reading.names)
+        ]
+        for key in stale:
+            del self._readings[key]
+
+    @property
     def wrappers(self) -> list[Wrapper]:
         """All functions whose callers name the event."""
-        found = []
-        for tracked in self.tracked:
-            if not self._settings[tracked.file.language].wrappers:
+        return [wrapper for tracked in self.tracked for wrapper in self._wrappers_of(tracked)]
+
+    def _wrappers_of(self, tracked: Tracked) -> Iterator[Wrapper]:
+        if not self._settings[tracked.file.language].wrappers:
+            return
+        for name in self._read(tracked).names:
+            function = _given_by(tracked, name) if isinstance(name, Missing) else None
+            if function is None or function.path[-1] in self._methods[tracked.file.language]:
                 continue
-            for name in self._names(tracked):
-                function = _given_by(tracked, name) if isinstance(name, Missing) else None
-                if function is None or function.path[-1] in self._methods[tracked.file.language]:
-                    continue
-                if isinstance(name, Missing) and any(field.name == name.parameter for field in function.parameters):
-                    found.append(Wrapper(tracked, function, name.parameter or ""))
-        return found
+            if isinstance(name, Missing) and any(field.name == name.parameter for field in function.parameters):
+                yield Wrapper(tracked, function, name.parameter or "")
 
     def wrapper_names(self) -> dict[Language, frozenset[str]]:
         """Return the names of functions whose calls are wanted, by family of languages."""
@@ -98,7 +118,7 @@ class CallFinder:
             if not self._own_plumbing(file, site, names):
                 result.extend(self._caller_calls(wrapper, file, site, names))
         for tracked in self.tracked:
-            if not self._own_plumbing(tracked.file, tracked.site, self._names(tracked)):
+            if not self._own_plumbing(tracked.file, tracked.site, self._read(tracked).names):
                 result.extend(self._site_calls(tracked, skip_parameter=id(tracked) in followed))
         unique = dict.fromkeys(result)
         return sorted(unique, key=_order)
@@ -182,12 +202,15 @@ class CallFinder:
             if labels <= names and len(function.parameters) >= len(site.arguments):
                 yield function.parameters
 
-    def _names(self, tracked: Tracked) -> list[Known | Missing]:
+    def _read(self, tracked: Tracked) -> _Reading:
         key = id(tracked)
-        if key not in self._named:
+        if key not in self._readings:
             context = Context(tracked.file, tracked.site.scope)
-            self._named[key] = self._resolver.names(tracked.event, context, tracked.style)
-        return self._named[key]
+            with self._program.asking() as wanted:
+                names = self._resolver.names(tracked.event, context, tracked.style)
+                properties = self._property_names((*tracked.properties, *_carried(tracked.event)), context)
+            self._readings[key] = _Reading(tuple(names), properties, frozenset(name for _, name in wanted))
+        return self._readings[key]
 
     def _own_plumbing(self, file: File, site: CallSite, names: Iterable[Known | Missing]) -> bool:
         """Whether the call passes on a parameter of a function that is itself one of the tracker's methods."""
@@ -198,11 +221,10 @@ class CallFinder:
         return all(isinstance(name, Missing) and name.parameter in parameters for name in names)
 
     def _site_calls(self, tracked: Tracked, *, skip_parameter: bool) -> Iterator[Call]:
-        context = Context(tracked.file, tracked.site.scope)
-        properties = self._property_names((*tracked.properties, *_carried(tracked.event)), context)
-        for name in self._names(tracked):
+        reading = self._read(tracked)
+        for name in reading.names:
             if not (skip_parameter and isinstance(name, Missing) and name.parameter):
-                yield _call(tracked.file, tracked.site, name, tracked.source, properties)
+                yield _call(tracked.file, tracked.site, name, tracked.source, reading.properties)
 
     def _property_names(self, expressions: Iterable[Expression], context: Context) -> tuple[str, ...]:
         found = (name for each in expressions for name in self._resolver.properties(each, context))

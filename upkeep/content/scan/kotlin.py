@@ -22,7 +22,7 @@ from upkeep.content.scan.expression import (
     join,
 )
 from upkeep.content.scan.facts import Constant, Field, Function, Import, Path, Supertype, Type
-from upkeep.content.scan.syntax import LONGEST_RETURN, Local, Parts, Reader, child_of, named, unquoted
+from upkeep.content.scan.syntax import Local, Parts, Reader, child_of, named, unquoted
 
 _BARE_OBJECT = re.compile(r"^(object\s+\w+\s*\{)", re.MULTILINE)
 """At top level the grammar takes `object Names {` for an infix call on an anonymous object; a modifier helps it."""
@@ -272,15 +272,15 @@ class KotlinReader(Reader):
     def _body(self, body: SgNode) -> Expression | None:
         """Return the value of a body that is one expression or one `return`."""
         inner = named(body)
-        if not inner or len(body.text()) > LONGEST_RETURN:
+        if not inner:
             return None
         if child_of(body, "=") is not None:
-            return self.expression(inner[-1])
+            return self.returned(inner[-1])
         statements = named(inner[0]) if inner[0].kind() == "statements" else inner
-        if statements and statements[-1].kind() == "jump_expression":
-            returns = body.find_all(kind="jump_expression")
-            return self.expression(statements[-1]) if len(returns) == 1 else None
-        return None
+        last = statements[-1] if statements else body
+        if last.kind() != "jump_expression" or not named(last) or len(body.find_all(kind="jump_expression")) != 1:
+            return None
+        return self.returned(named(last)[-1])
 
     def _lazy(self, delegate: SgNode) -> Expression:
         inner = named(delegate)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from upkeep.content.scan.facts import FileFacts, Import
@@ -26,6 +26,7 @@ _DECLARATIONS: dict[Language, re.Pattern[bytes]] = {
     "typescript": re.compile(rb"\b(?:class|enum|namespace|interface|const|let|var|readonly|function)\s+(\w+)"),
 }
 _SWIFT_CASES = re.compile(rb"\bcase\s+(\w+(?:\s*=\s*\"[^\"\n]*\")?(?:\s*,\s*\w+(?:\s*=\s*\"[^\"\n]*\")?)+)")
+_LANGUAGES = {extension: language for language, extensions in EXTENSIONS.items() for extension in extensions}
 _GRAMMARS = {".tsx": "tsx", ".jsx": "tsx", ".js": "tsx", ".mjs": "tsx", ".cjs": "tsx"}
 _READERS: dict[str, Callable[[str, str], Reader]] = {
     "kotlin": lambda text, grammar: KotlinReader(text),
@@ -36,15 +37,14 @@ _READERS: dict[str, Callable[[str, str], Reader]] = {
 }
 
 
-def language_of(path: str, languages: Collection[Language]) -> Language | None:
-    """Return which of `languages` the file at `path` is written in."""
-    extension = posixpath.splitext(path)[1]
-    return next((language for language in languages if extension in EXTENSIONS[language]), None)
+def language_of(path: str) -> Language | None:
+    """Return which language the file at `path` is written in."""
+    return _LANGUAGES.get("." + path.rpartition(".")[2])
 
 
 def grammar_of(path: str, language: Language) -> str:
     """Return ast-grep's name of the grammar for the file at `path`."""
-    return _GRAMMARS.get(posixpath.splitext(path)[1], language)
+    return _GRAMMARS.get("." + path.rpartition(".")[2], language)
 
 
 def reader(text: str, grammar: str) -> Reader:

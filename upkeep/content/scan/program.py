@@ -10,8 +10,9 @@ be the one declaration of that name in the tree; where there are several it stay
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from upkeep.content.scan.facts import Constant, FileFacts, Function, Path, Supertype, Type
@@ -53,7 +54,7 @@ class Program:
         self._names: dict[tuple[Language, str], list[Symbol]] = defaultdict(list)
         self._functions: dict[tuple[Language, str], list[tuple[File, Function]]] = defaultdict(list)
         self._own: dict[tuple[str, Path], list[Symbol]] = defaultdict(list)
-        self._found: dict[tuple[str, Path, Path], tuple[list[Symbol], Path]] = {}
+        self._found: dict[tuple[str, Path, Path], tuple[list[Symbol], Path, set[tuple[Language, str]]]] = {}
 
     def add(self, file: File) -> None:
         """Take in a file; one that is there already is left alone."""
@@ -72,6 +73,16 @@ class Program:
         for function in file.facts.functions:
             self._functions[language, function.path[-1]].append((file, function))
 
+    @contextlib.contextmanager
+    def asking(self) -> Iterator[set[tuple[Language, str]]]:
+        """Collect the names that are wanted meanwhile."""
+        outer, self.wanted = self.wanted, set()
+        try:
+            yield self.wanted
+        finally:
+            outer |= self.wanted
+            self.wanted = outer
+
     def find(self, parts: Path, file: File, scope: Path) -> tuple[list[Symbol], Path]:
         """Return the declarations that `parts` can stand for at `scope` of `file`, and what of it they leave over.
 
@@ -79,8 +90,12 @@ class Program:
         """
         key = (file.path, scope, parts)
         if key not in self._found:
-            self._found[key] = self._find(parts, file, scope)
-        return self._found[key]
+            with self.asking() as wanted:
+                symbols, rest = self._find(parts, file, scope)
+            self._found[key] = symbols, rest, wanted
+        symbols, rest, wanted = self._found[key]
+        self.wanted |= wanted
+        return symbols, rest
 
     def _find(self, parts: Path, file: File, scope: Path) -> tuple[list[Symbol], Path]:
         parts = tuple(part for part in parts if part != "Companion")

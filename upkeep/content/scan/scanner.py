@@ -109,7 +109,6 @@ class _Survey:
         self._remembered = 0
         self.parsed: set[BlobKey] = set()
         self.files = list(_files(repository.tree(commit), settings))
-        self._declaring: dict[tuple[Language, str], list[_File]] = defaultdict(list)
         self._callers: dict[str, tuple[CallSite, ...]] = {}
         self._program = Program()
         self._finder = CallFinder(self._program, settings)
@@ -141,9 +140,6 @@ class _Survey:
                 entry.hit = may_hit[language](content)
             self.entries[file.key] = entry
             self._changed.add(file.key)
-        for file in self.files:
-            for name in self.entries[file.key].declared:
-                self._declaring[family(file.language), name].append(file)
 
     def _may_hit(self, language: Language) -> Callable[[bytes], bool]:
         scan = self._settings.root[language]
@@ -164,8 +160,6 @@ class _Survey:
                 known[path] = facts
         for file, content in self._read([file for path, file in wanted.items() if path not in known]):
             known[file.path] = self._parse(file, content)
-        if known:
-            self._finder = CallFinder(self._program, self._settings)
         for path in sorted(known):
             self._program.add(file_of(path, wanted[path].language, known[path]))
 
@@ -193,15 +187,19 @@ class _Survey:
         """Load files that declare what a call needs until nothing more is needed; return the calls as they are then."""
         while True:
             calls = self._finder.calls(self._callers)
-            needed = {
-                file.path: file
-                for language, name in self._program.wanted
-                for file in self._declaring.get((family(language), name), ())
+            names: dict[Language, set[str]] = defaultdict(set)
+            for language, name in self._program.wanted:
+                names[family(language)].add(name)
+            needed = [
+                file
+                for file in self.files
                 if file.path not in self._program.files
-            }
+                and not names[family(file.language)].isdisjoint(self.entries[file.key].declared)
+            ]
             if not needed:
                 return calls
-            self._load(needed.values())
+            self._load(needed)
+            self._finder.forget({name for file in needed for name in self.entries[file.key].declared})
 
     def _follow(self) -> None:
         """Find the calls of wrappers, in every file that may hold one."""
@@ -247,8 +245,10 @@ class _Survey:
 def _files(tree: Iterable[TreeEntry], settings: ScanSettings) -> Iterator[_File]:
     wanted = {language: _selection(scan) for language, scan in settings.root.items()}
     for entry in tree:
-        language = language_of(entry.path, wanted)
-        if language is not None and entry.type == "blob" and entry.mode != "120000" and wanted[language](entry.path):
+        language = language_of(entry.path)
+        if language not in wanted or entry.type != "blob" or entry.mode == "120000":
+            continue
+        if wanted[language](entry.path):
             yield _File(entry.path, language, (entry.sha, grammar_of(entry.path, language)))
 
 

@@ -252,7 +252,7 @@ class SwiftReader(Reader):
         statements = child_of(body, "statements")
         if statements is None or len(named(statements)) != 1:
             return None
-        return self.expression(named(statements)[0])
+        return self.returned(named(statements)[0])
 
     def _string(self, node: SgNode) -> Expression:
         source = node.text()

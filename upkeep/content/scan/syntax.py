@@ -35,8 +35,9 @@ COMMENTS = frozenset({"comment", "line_comment", "block_comment", "multiline_com
 _MAXIMUM_DEPTH = 60
 _NAME_DEPTH = 4
 """How many steps up from a method's name its call is."""
-LONGEST_RETURN = 4000
-"""A function whose body is longer is no factory of an event; its value is not looked at."""
+_LONGEST_RETURN = 4000
+_LONGEST_CHAIN = 120
+_PLAIN_CALLS = re.compile(r"(?:new\s+)?(?:[A-Z][\w.]*|\w+Of\w*|build\w*|mutable\w*)\s*[(<{]")
 _MAXIMUM_NODES = 4000
 """Of one expression, locals written out: `val b = a + a; val c = b + b; …` doubles with every line."""
 
@@ -80,6 +81,8 @@ class Reader(ABC):
         self._depth = 0
         self._nodes = 0
         self._parameters: dict[tuple[int, int], list[Field]] = {}
+        self._locals: dict[tuple[int, int], list[tuple[int, Local]]] = {}
+        self._lambda_names: dict[tuple[int, int], Collection[str]] = {}
 
     # What a language says.
 
@@ -214,6 +217,20 @@ class Reader(ABC):
         items = tuple(self.expression(node) for node in nodes)
         return items[0] if len(items) == 1 else Group(items)
 
+    def returned(self, node: SgNode) -> Expression | None:
+        """Return what a function gives back that ends in the expression at `node`.
+
+        Most functions give back nothing that an event is made of, and reading them all doubled the time of a scan: only
+        names, strings, branches, constructors and builders of collections are read.
+        """
+        text = node.text()
+        if len(text) > _LONGEST_RETURN:
+            return None
+        if node.kind() in self.calls and not _PLAIN_CALLS.match(text) and ("{" in text or len(text) > _LONGEST_CHAIN):
+            return None
+        value = self.expression(node)
+        return None if value == UNKNOWN else value
+
     def scope(self, node: SgNode) -> Path:
         """Return the names of the types around `node`, outermost first."""
         names = [self.type_name(each) for each in node.ancestors() if each.kind() in self.types]
@@ -311,7 +328,7 @@ class Reader(ABC):
             kind = ancestor.kind()
             if kind in self.blocks and (bound := self._local(name, ancestor, node)) is not None:
                 return bound
-            if kind in self.lambdas and name in self.lambda_names(ancestor):
+            if kind in self.lambdas and name in self._lambda_names_of(ancestor):
                 return self.lambda_value(ancestor)
             if kind in self.loops and name in self.loop_names(ancestor):
                 return UNKNOWN
@@ -322,6 +339,12 @@ class Reader(ABC):
             if kind in self.types:
                 return None
         return None
+
+    def _lambda_names_of(self, node: SgNode) -> Collection[str]:
+        key = position(node)
+        if key not in self._lambda_names:
+            self._lambda_names[key] = self.lambda_names(node)
+        return self._lambda_names[key]
 
     def _parameters_of(self, function: SgNode) -> list[Field]:
         """Return the parameters of `function`; none while its own default values are being read."""
@@ -336,11 +359,10 @@ class Reader(ABC):
             return None
         found: Local | None = None
         start = position(use)[0]
-        for child in block.children():
-            if position(child)[0] >= start:
+        for end, local in self._locals_of(block):
+            if end > start:
                 break
-            if position(child)[1] <= start:
-                found = next((local for local in self.locals(child) if local.name == name), found)
+            found = local if local.name == name else found
         if found is None:
             return None
         key = (name, position(block)[0])
@@ -351,6 +373,15 @@ class Reader(ABC):
             return self._value(found, block, use)
         finally:
             self._binding.discard(key)
+
+    def _locals_of(self, block: SgNode) -> list[tuple[int, Local]]:
+        """Return what `block` declares, each with where its declaration ends."""
+        key = position(block)
+        if key not in self._locals:
+            self._locals[key] = [
+                (position(child)[1], local) for child in block.children() for local in self.locals(child)
+            ]
+        return self._locals[key]
 
     def _value(self, local: Local, block: SgNode, use: SgNode) -> Expression:
         """Return the values that `local` can have: several only where no one of them is sure to be overwritten."""

@@ -115,11 +115,11 @@ class TypeScriptReader(Reader):
         body = inner.field("body")
         returns = None
         if body is not None and body.kind() != "statement_block":
-            returns = self.expression(body)
+            returns = self.returned(body)
         elif body is not None and named(body) and named(body)[-1].kind() == "return_statement":
             value = named(named(body)[-1])
             if value and len(body.find_all(kind="return_statement")) == 1:
-                returns = self.expression(value[0])
+                returns = self.returned(value[0])
         name = self.function_name(node) or ""
         return Function((*scope, name), tuple(self.parameters(node)), returns, body is not None)
 
