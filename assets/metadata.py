@@ -123,7 +123,11 @@ def of_review(report: GuardrailReport) -> Metadata:
 def of_published(published: PublishedUpdate) -> Metadata:
     opened = published.pull_request
     return {
-        **({"url": MetadataValue.url(opened.url), "number": opened.number, "state": opened.state} if opened else {}),
+        **(
+            {"url": MetadataValue.url(opened.url), "number": f"#{opened.number}", "state": opened.state}
+            if opened
+            else {}
+        ),
         "outcome": published.outcome,
         "title": published.title,
         "branch": published.branch,
