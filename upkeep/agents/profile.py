@@ -102,19 +102,21 @@ class Mount:
 class Profile:
     """One sandbox.
 
-    `write`: folders that may be changed (the work tree, a private home). `read`: folders and files that may only be
-    read. `programs`: the tool's own files, read-only. `environment` is added to PATH, HOME, TMPDIR, LANG and USER,
-    and wins; `home` must be in `write` to be writable. `directory`: where the program starts.
+    `write`: folders that may be changed, such as the work tree. `read`: folders and files that may only be read.
+    `private`: writable folders of our own making, such as the one that holds `home` (HOME of the program inside).
+    `programs`: the tool's own files, read-only. `environment` is added to PATH, HOME, TMPDIR, LANG and USER, and wins.
+    `directory`: where the program starts.
     `gateway`: the unix socket that GATEWAY_URL leads to; None: there is no way out at all. `network` shares the host's
     network and is for preparing gates alone. `hide`: names hidden in `write` and `read`, at any depth; `.git` is hidden
     too, or with `git="read"` shown read-only.
 
-    All paths are absolute; those of `write`, `read` and `programs` exist.
+    All paths are absolute; those of folders and files exist.
     """
 
     directory: Path
     home: Path
     write: tuple[Path, ...] = ()
+    private: tuple[Path, ...] = ()
     read: tuple[Path, ...] = ()
     programs: tuple[Path, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -123,6 +125,10 @@ class Profile:
     hide: frozenset[str] = AGENT_FILES
     git: Literal["hidden", "read"] = "hidden"
     limits: Limits = Limits()
+
+    @property
+    def writable(self) -> tuple[Path, ...]:
+        return (*self.private, *self.write)
 
     def variables(self) -> dict[str, str]:
         """The whole environment inside."""
@@ -149,7 +155,7 @@ class Profile:
             **dict.fromkeys(_interpreter(), "read"),
             **{path: "read" for path in self.programs if not path.is_relative_to("/usr")},
             **dict.fromkeys(self.read, "read"),
-            **dict.fromkeys(self.write, "write"),
+            **dict.fromkeys(self.writable, "write"),
         }
         own = [Mount(kind, path, path) for path, kind in sorted(named.items())]  # type: ignore[arg-type]
         return (*fixed, *own, *self._hidden())
@@ -216,9 +222,6 @@ class Profile:
         """What stands over files of the same name, so that a program finds them empty and cannot change them."""
         found: dict[Path, Mount] = {}
         for root in (*self.write, *self.read):
-            # A private home holds what the engine itself put there.
-            if root == self.home != self.directory:
-                continue
             for path in find(root, self._names() | {".git"}):
                 if path.name == ".git" and self.git == "read":
                     found[path] = Mount("read", path, path)

@@ -3,7 +3,7 @@
 What belongs here: the command line, trying whether it works on this machine, and what its end means. What does not:
 what a program sees (`profile.py`), the limits' watcher (`warden.py`), the way to the gateway inside (`relay.py`).
 
-    sandbox = Sandbox(Profile(directory=work, home=home, write=(work, home), gateway=socket))
+    sandbox = Sandbox(Profile(directory=work, home=home, write=(work,), private=(home,), gateway=socket))
     done = sandbox.run(["codex", "exec", …], deadline=1800)
 
 What is promised holds for root and for an unprivileged user with user namespaces alike, and is proven by
@@ -80,7 +80,7 @@ class Sandbox:
         python = [str(profiles.interpreter()), "-I", "-S"]
         spec = {
             "limits": {"processes": limits.processes, "memory": limits.memory, "disk": limits.disk},
-            "folders": [str(path) for path in profile.write],
+            "folders": [str(path) for path in profile.writable],
         }
         bounds = f"NPROC={limits.processes},FSIZE={limits.file},NOFILE={limits.open_files},CORE=0"
         socket = "-" if profile.gateway is None else str(profiles.GATEWAY_SOCKET)
@@ -132,7 +132,7 @@ class Sandbox:
     def _require_paths(self) -> None:
         profile = self.profile
         socket = () if profile.gateway is None else (profile.gateway,)
-        for path in (*profile.write, *profile.read, *profile.programs, *socket):
+        for path in (*profile.writable, *profile.read, *profile.programs, *socket):
             if not path.is_absolute() or not os.path.lexists(path):
                 raise AgentError(
                     f"{path} is to be shown in a sandbox and is not there",
@@ -190,7 +190,7 @@ def probe(bwrap: str = "bwrap") -> Probe:
         work.mkdir()
         canary.write_text("canary")
         script = 'touch "$1/probe" && ! test -e "$2" && test "$(tail -n +3 /proc/net/dev | cut -d: -f1)" = "    lo"'
-        sandbox = Sandbox(Profile(directory=work, home=work, write=(work,)), bwrap)
+        sandbox = Sandbox(Profile(directory=work, home=work, private=(work,)), bwrap)
         try:
             done = sandbox.run(["sh", "-c", script, "sh", str(work), str(canary)], deadline=PROBE_SECONDS)
         except AgentError as error:
