@@ -14,7 +14,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from cli import database as commands
-from upkeep.database import events
+from upkeep.database import events, schema
 from upkeep.database.events import EventType, Outcome
 from upkeep.database.server import Database
 from upkeep.errors import DatabaseError, UpkeepError
@@ -49,9 +49,9 @@ def refused(*arguments: str) -> UpkeepError:
 
 
 def test_upgrade_says_what_it_did(here: Path) -> None:
-    assert upkeep("db", "upgrade").output == "the database is up to date (migration 0001)\n"
+    assert upkeep("db", "upgrade").output == f"the database is up to date (migration {schema.HEAD})\n"
     done = json.loads(upkeep("db", "upgrade", "--json").output)
-    assert done == {"before": "0001", "now": "0001", "changed": False}
+    assert done == {"before": schema.HEAD, "now": schema.HEAD, "changed": False}
 
 
 def test_upgrade_sets_an_empty_database_up(
@@ -62,7 +62,7 @@ def test_upgrade_sets_an_empty_database_up(
     monkeypatch.setenv("UPKEEP_DATABASE_URL", url)
     with postgres.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
         connection.exec_driver_sql(f"CREATE DATABASE {name}")
-        assert upkeep("db", "upgrade").output == "the database is at migration 0001 now, newly set up\n"
+        assert upkeep("db", "upgrade").output == f"the database is at migration {schema.HEAD} now, newly set up\n"
         connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
 
 
