@@ -133,7 +133,7 @@ def test_colour_is_for_terminals_only(capsys: pytest.CaptureFixture[str], bad: P
 
 
 def test_validation_imports_nothing_heavy() -> None:
-    heavy = ("pandas", "sqlalchemy", "dagster", "aiohttp", "git", "asyncio")
+    heavy = ("pandas", "sqlalchemy", "dagster", "aiohttp", "git", "asyncio", "markdown_it")
     code = f"import sys, cli.validate, upkeep.content.validate; print([n for n in {heavy} if n in sys.modules])"
     found = subprocess.run([sys.executable, "-P", "-c", code], check=True, capture_output=True, text=True).stdout
     assert found.strip() == "[]"

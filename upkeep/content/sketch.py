@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
-from upkeep.content.flowchart import MAX_EDGES, Flowchart, label_title
+from upkeep.content.flowchart import MAX_EDGES, Flowchart
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +25,10 @@ class Sketch:
     labels: dict[str, str]
     classes: dict[str, frozenset[str]]
 
-    def titles(self, class_name: str) -> list[tuple[str, str]]:
-        """Return `(id, title)` of the nodes of a class, in order of first appearance."""
+    def labels_of(self, class_name: str) -> dict[str, str]:
+        """Return the labels of the nodes of a class, by id."""
         members = self.classes.get(class_name, frozenset())
-        return [(name, label_title(label)) for name, label in self.labels.items() if name in members]
+        return {name: label for name, label in self.labels.items() if name in members}
 
 
 def sketch_of(flowchart: Flowchart) -> Sketch:

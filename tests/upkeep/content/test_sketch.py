@@ -85,11 +85,11 @@ def test_a_line_that_nearly_matches_does_not_take_for_ever() -> None:
     assert plain_sketch(f"flowchart TD\n{line}\n" * 20) is None
 
 
-def test_titles_are_those_of_a_class() -> None:
+def test_labels_are_those_of_a_class() -> None:
     sketch = plain_sketch(PLAIN[1])
     assert sketch is not None
-    assert sketch.titles("event") == [("ev_opened", "cart opened"), ("ev_paid", "payment  done")]
-    assert sketch.titles("none") == []
+    assert sketch.labels_of("event") == {"ev_opened": "cart opened", "ev_paid": "payment  done<br/>─────<br/>amount"}
+    assert sketch.labels_of("none") == {}
 
 
 def test_nearly_all_real_diagrams_are_plain_and_all_read_alike() -> None:

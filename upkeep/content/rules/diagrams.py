@@ -112,13 +112,20 @@ def unclosed_fence(context: Context) -> Iterator[Hit]:
 def unknown_event_node(context: Context) -> Iterator[Hit]:
     for flow, diagrams in _with_diagrams(context):
         for block in diagrams.blocks:
-            titles = block.sketch.titles(EVENT_CLASS) if block.sketch is not None else ()
-            unknown = {name for name, title in titles if title not in flow.trimmed_names and title != LEGEND_LABEL}
+            labels = block.sketch.labels_of(EVENT_CLASS) if block.sketch is not None else {}
+            unknown = {name for name, label in labels.items() if not _is_known(label, flow)}
             for node in block.event_nodes() if unknown else ():
                 if node.id in unknown:
                     line = block.line_of((node.labelled or node.uses[0]).start)
                     entry = key_of(node.id, node.label)
                     yield Hit(_path(flow), _unknown_event(context, flow, node), line=line, entry=entry)
+
+
+def _is_known(label: str, flow: Flow) -> bool:
+    if label in flow.trimmed_names:
+        return True
+    title = label_title(label)
+    return title in flow.trimmed_names or title == LEGEND_LABEL
 
 
 def _unknown_event(context: Context, flow: Flow, node: Node) -> str:
