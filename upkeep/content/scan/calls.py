@@ -107,6 +107,13 @@ class CallFinder:
             names[family(wrapper.inner.file.language)].add(wrapper.function.path[-1])
         return {language: frozenset(found) for language, found in names.items()}
 
+    def read(self, callers: Mapping[str, Iterable[CallSite]]) -> None:
+        """Look at every site, so that the program knows which names are wanted."""
+        for tracked in self.tracked:
+            self._read(tracked)
+        for wrapper, file, site in self._wrapped(callers):
+            self._caller_names(wrapper, file, site)
+
     def calls(self, callers: Mapping[str, Iterable[CallSite]]) -> list[Call]:
         """Return every call, sorted by path and line. `callers` are the sites that call wrappers, by path of file."""
         followed: set[int] = set()

@@ -89,11 +89,13 @@ class Program:
         Several are returned where one path is declared more than once (build variants); an unknown name gives none.
         """
         key = (file.path, scope, parts)
-        if key not in self._found:
-            with self.asking() as wanted:
-                symbols, rest = self._find(parts, file, scope)
-            self._found[key] = symbols, rest, wanted
-        symbols, rest, wanted = self._found[key]
+        known = self._found.get(key)
+        if known is None:
+            outer, self.wanted = self.wanted, set()
+            known = (*self._find(parts, file, scope), self.wanted)
+            self.wanted = outer
+            self._found[key] = known
+        symbols, rest, wanted = known
         self.wanted |= wanted
         return symbols, rest
 

@@ -35,6 +35,7 @@ from upkeep.content.scan.settings import NameStyle
 _DEPTH = 24
 _MOST = 64
 _USUAL = ("eventName", "event_name", "event", "rawValue", "name")
+_PLAIN = NameStyle()
 _SELF = ("this", "self")
 _PUT = re.compile(
     r"^(put|add|with|set|append)?(Param|Parameter|Property|Attribute|Extra|String|Int|Integer|Long|Boolean|Bool|Double"
@@ -108,6 +109,8 @@ class Resolver:
 
     def names(self, expression: Expression, context: Context, style: NameStyle) -> list[Known | Missing]:
         """Return the event names that `expression` can be, each once, in order of appearance."""
+        if isinstance(expression, Text):  # most are
+            return [Known(style.apply(expression.value))]
         result: list[Known | Missing] = []
         for value in self.values(expression, context):
             atoms = self.name_of(value, style) if isinstance(value, Entity) else [value]
@@ -425,7 +428,7 @@ class Resolver:
     # Properties.
 
     def _keys(self, key: Expression, context: Context) -> Iterator[str]:
-        for value in self.names(key, context, NameStyle()):
+        for value in self.names(key, context, _PLAIN):
             if isinstance(value, Known):
                 yield value.text
 
@@ -438,12 +441,13 @@ class Resolver:
         for argument in call.arguments:
             if isinstance(argument.value, (Pair, Group, Invoke, Choice, Match)):
                 yield from self.properties(argument.value, context)
-        for value in self._invoked(call, context):
+        functions = self._program.functions(call.method, context.file.language)
+        for value in self._invoked(call, context) if functions or call.method[:1].isupper() else ():
             if isinstance(value, Entity):
                 for owner in list(self._chain(value))[1:]:
                     for argument in owner.arguments:
                         yield from self.properties(argument.value, owner.context or context)
-        for file, function in self._program.functions(call.method, context.file.language):
+        for file, function in functions:
             if file is context.file and function.returns is not None:
                 bindings = bind(function.parameters, call.arguments, context) or {}
                 inner = Context(file, function.path[:-1], bindings, None, context.depth)

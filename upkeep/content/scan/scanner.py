@@ -10,6 +10,8 @@ what the cache holds, so that a rescan finds what a first scan finds.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import hashlib
 import re
 import time
@@ -77,8 +79,9 @@ def scan(repository: Source, rev: str, settings: ScanSettings, *, cache: Path | 
         raise GitError(
             f"there is no commit {rev}", remedy="Fetch it first, or check the name.", code="git.unknown_revision"
         )
-    survey = _Survey(repository, commit, settings, cache)
-    calls = survey.run()
+    with _collector_paused():
+        survey = _Survey(repository, commit, settings, cache)
+        calls = survey.run()
     return ScanResult(
         commit=commit,
         calls=tuple(calls),
@@ -87,6 +90,18 @@ def scan(repository: Source, rev: str, settings: ScanSettings, *, cache: Path | 
         files_failed=tuple(sorted(file.path for file in survey.files if survey.entries[file.key].failed)),
         seconds=round(time.monotonic() - started, 3),
     )
+
+
+@contextlib.contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Keep the cycle collector from walking a million records that are all alive: a fifth of a scan's time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +139,8 @@ class _Survey:
         self._load(file for file in self.files if self.entries[file.key].hit)
         self._settle()
         self._follow()
-        calls = self._settle()
+        self._settle()
+        calls = self._finder.calls(self._callers)
         self._cache.save({key: self.entries[key] for key in self._changed}, {file.key for file in self.files})
         return calls
 
@@ -183,10 +199,10 @@ class _Survey:
         self._changed.add(file.key)
         return facts
 
-    def _settle(self) -> list[Call]:
-        """Load files that declare what a call needs until nothing more is needed; return the calls as they are then."""
+    def _settle(self) -> None:
+        """Load files that declare what a call needs until nothing more is needed."""
         while True:
-            calls = self._finder.calls(self._callers)
+            self._finder.read(self._callers)
             names: dict[Language, set[str]] = defaultdict(set)
             for language, name in self._program.wanted:
                 names[family(language)].add(name)
@@ -197,7 +213,7 @@ class _Survey:
                 and not names[family(file.language)].isdisjoint(self.entries[file.key].declared)
             ]
             if not needed:
-                return calls
+                return
             self._load(needed)
             self._finder.forget({name for file in needed for name in self.entries[file.key].declared})
 
