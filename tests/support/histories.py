@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hypothesis import assume
 from hypothesis import strategies as st
 
 COMMITTER = ("Rita Rebase", "rita@example.com")
@@ -188,6 +189,8 @@ def real_rebase(repository: Path, onto: str, head: str, scratch: Path) -> Real:
         if done.returncode == 0:
             return Real(_run(scratch, "rev-parse", "HEAD").decode().strip())
         words = (done.stdout + done.stderr).decode(errors="replace")
+        # git loses a race with itself here: it removes a folder that a link is then to be made in.
+        assume("could not detach HEAD" not in words)
         stopped = re.search(r"could not apply ([0-9a-f]{40})", words)
         if stopped is None:
             return Real("", "unknown", output=words)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from upkeep.forks.quarantine import Quarantine
@@ -39,17 +40,27 @@ def lay_out(quarantine: Quarantine, tree: str) -> Laid:
     quarantine.work_tree.mkdir()
     listed = quarantine.git("ls-tree", "-r", "-z", "--full-tree", "--end-of-options", tree).stdout
     texts = []
-    # Found in one pass over the bytes: a tree of 30,000 files has a handful of these.
-    for match in re.finditer(rb"(?:^|(?<=\0))100\d{3} blob ([0-9a-f]+)\t((?:[^\0]*/)?\.gitattributes)\0", listed):
-        path = match[2].decode(errors="surrogateescape")
+    for sha, path in _entries(listed):
         if is_unsafe(path):
             continue
-        text = quarantine.git("cat-file", "blob", match[1].decode()).stdout
+        text = quarantine.git("cat-file", "blob", sha).stdout
         file = quarantine.work_tree / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(text)
         texts.append(text)
     return Laid(tuple(texts))
+
+
+def _entries(listed: bytes) -> Iterator[tuple[str, str]]:
+    """SHA and path of the attribute files in what ls-tree lists. A tree of 30,000 files has a handful of them: they are
+    searched for, not split (0.4 s against 2 ms)."""
+    at = -1
+    while (at := listed.find(FILE.encode() + b"\0", at + 1)) >= 0:
+        entry = listed[listed.rfind(b"\0", 0, at) + 1 : at + len(FILE)]
+        meta, _, path = entry.partition(b"\t")
+        mode, _, sha = meta.split(b" ")
+        if mode.startswith(b"100") and is_attributes(name := path.decode(errors="surrogateescape")):
+            yield sha.decode(), name
 
 
 def programs(quarantine: Quarantine, laid: Laid) -> list[str]:

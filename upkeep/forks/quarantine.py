@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from upkeep import reaper
 from upkeep.errors import GitError, UpkeepError
 from upkeep.git import Repository
 from upkeep.plumbing.command import environment, run_git
@@ -25,6 +26,10 @@ from upkeep.process import Completed
 
 # What a verification must not be swayed by: it signs nothing, replays no resolution, and moves no other branch.
 _SETTINGS = {"rerere.enabled": "false", "core.abbrev": "no", "core.commitGraph": "true"}
+
+_PREFIX = "upkeep-verify-"
+_MEMORY = Path("/dev/shm")  # noqa: S108 - mkdtemp makes a folder of our own in it
+_MEMORY_BYTES = 1 << 30
 
 
 class Quarantine:
@@ -83,25 +88,44 @@ class Quarantine:
 
 @contextlib.contextmanager
 def quarantine(repository: Repository, *, folder: Path | None = None) -> Iterator[Quarantine]:
-    """Open a quarantine below `folder` (default: the system's temporary folder) and remove it at the end.
+    """Open a quarantine below `folder` and remove it at the end. What a killed process left there goes first.
+
+    Default is a folder in memory where there is one with room, else the system's temporary folder: a pick writes a
+    dozen small files, which takes 0.5 ms in memory and ten times that on some disks.
 
     Raises GitError: `git.object_format` for a repository that is not SHA-1, `forks.no_room` where nothing can be
     written.
     """
+    folder = folder or _scratch()
     made: Path | None = None
     try:
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix="upkeep-verify-", dir=folder)).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        _sweep(folder)
+        owner = reaper.owner_token(os.getpid()).replace(":", "-")
+        made = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{owner}-", dir=folder)).resolve()
         opened = Quarantine(repository, made)
     except OSError as error:
         if made is not None:
             shutil.rmtree(made, ignore_errors=True)
-        raise _unwritable(error, folder or Path(tempfile.gettempdir())) from error
+        raise _unwritable(error, folder) from error
     try:
         yield opened
     finally:
         shutil.rmtree(made, ignore_errors=True)
+
+
+def _scratch() -> Path:
+    if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free >= _MEMORY_BYTES:
+        return _MEMORY
+    return Path(tempfile.gettempdir())
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the quarantines of processes that are proven dead: nobody frees memory that a kill left."""
+    for left in folder.glob(f"{_PREFIX}*-*-*-*"):
+        owner = left.name.removeprefix(_PREFIX).split("-")[:3]
+        if reaper.owner_is_gone(":".join(owner)):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _object_folder(repository: Repository) -> Path:

@@ -1,0 +1,70 @@
+"""The engine against the real `git rebase`, on generated histories: the same tip, or the same first conflict."""
+
+from __future__ import annotations
+
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from tests.support import histories
+from tests.support.histories import COMMITTER, WHEN, History, Real, real_rebase
+from upkeep.forks.engine import Engine
+from upkeep.forks.quarantine import quarantine
+from upkeep.forks.rawcommit import Committer
+from upkeep.forks.stack import read_stack
+from upkeep.git import Repository
+
+RITA = Committer(*COMMITTER, datetime.fromtimestamp(WHEN, UTC))
+
+
+def agree(history: History, *, single: bool) -> None:
+    with tempfile.TemporaryDirectory(prefix="upkeep-fuzz-") as name:
+        folder = Path(name)
+        histories.build(history, folder / "repository")
+        repository = Repository.open(folder / "repository")
+        onto, head = str(repository.resolve("upstream")), str(repository.resolve("fork"))
+        before = list(histories.refs(repository.path))
+        with quarantine(repository) as place, Engine(place, RITA, single=single) as engine:
+            ours = engine.rebase(read_stack(place, onto, head))
+        assert list(histories.refs(repository.path)) == before
+        theirs = real_rebase(repository.path, onto, head, folder / "worktree")
+    if ours.clean:
+        assert Real(ours.tip) == theirs
+    else:
+        first = ours.conflicts[0]
+        assert Real("", first.patch.sha, first.files) == theirs
+        assert first.types
+        assert first.after == ()
+
+
+FIXED = settings(
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+MANY = settings(FIXED, max_examples=1500, derandomize=False)
+
+
+@FIXED
+@given(histories.histories())
+def test_the_engine_makes_what_git_rebase_makes(history: History) -> None:
+    agree(history, single=False)
+
+
+@settings(FIXED, max_examples=8)
+@given(histories.histories(fork=4))
+def test_a_process_for_each_merge_gives_the_same(history: History) -> None:
+    agree(history, single=True)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@MANY
+@given(histories.histories(upstream=10, fork=10))
+def test_the_engine_makes_what_git_rebase_makes_many_times(history: History) -> None:
+    agree(history, single=False)
