@@ -6,6 +6,7 @@ What belongs here: the command's arguments, what it prints, its exit code. What 
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import time
@@ -39,7 +40,9 @@ def update(
     Example: `upkeep update my-app --dry-run`
     """
     from cli.output import emit_json
-    from orchestration.execute import update as execute
+
+    with _without_gc():
+        from orchestration.execute import update as execute
     from upkeep.config import load
 
     settings = load()
@@ -192,6 +195,17 @@ def _print_published(done: Update, *, dry_run: bool) -> None:
         print(f"pull request: {opened.url} ({done.published.outcome})")
     for old in done.published.superseded:
         print(f"superseded:   {old.url}")
+
+
+@contextmanager
+def _without_gc() -> Iterator[None]:
+    """Importing Dagster makes a million objects that stay: looking for garbage among them takes a sixth of the time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @contextmanager

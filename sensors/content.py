@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from dagster import (
     DagsterInstance,
@@ -33,9 +33,12 @@ from dagster import (
 from resources.content import subject_of
 from resources.database import open_database
 from upkeep.config import Settings
-from upkeep.content.watching import Wanted, poll_heads, wanted
 from upkeep.database.state import read_watch
-from upkeep.heads import HeadResult
+
+if TYPE_CHECKING:
+    # `upkeep update` loads this module with the other definitions and polls nothing: an HTTP client less to import.
+    from upkeep.content.watching import Wanted
+    from upkeep.heads import HeadResult
 
 JOB: Final = "content_update"
 SUBJECT_TAG: Final = "upkeep/subject"
@@ -58,7 +61,7 @@ IN_FLIGHT = [
     DagsterRunStatus.CANCELING,
 ]
 
-Decide = Callable[[str, str], Wanted]
+Decide = Callable[[str, str], "Wanted"]
 """`(watch, sha)`: whether that head needs a run, which attempt it would be, and why or why not."""
 
 Ended = Callable[[str, str, int], Sequence[float]]
@@ -132,7 +135,7 @@ def _slot(name: str, seconds: float, at: float) -> int:
 
 def plan_requests(
     due: Iterable[str],
-    heads: Mapping[str, HeadResult],
+    heads: "Mapping[str, HeadResult]",
     *,
     in_flight: frozenset[str],
     decide: Decide,
@@ -158,7 +161,7 @@ def plan_requests(
 
 
 def _plan_one(
-    name: str, head: HeadResult, in_flight: frozenset[str], decide: Decide, ended: Ended, now: float
+    name: str, head: "HeadResult", in_flight: frozenset[str], decide: Decide, ended: Ended, now: float
 ) -> Request | str:
     if head.sha is None:
         return f"could not be read: {head.error}"
@@ -190,9 +193,9 @@ def explain_plan(plan: Plan, settings: Settings, due: Sequence[str]) -> str:
 
 
 def content_sensor(
-    settings: Settings, *, poll: Callable[..., Mapping[str, HeadResult]] = poll_heads
+    settings: Settings, *, poll: "Callable[..., Mapping[str, HeadResult]] | None" = None
 ) -> SensorDefinition:
-    """The sensor that polls every watch of `settings` which is due."""
+    """The sensor that polls every watch of `settings` which is due, with `watching.poll_heads` or with `poll`."""
 
     @sensor(
         name="content_heads",
@@ -207,7 +210,9 @@ def content_sensor(
         due = due_watches(settings, cursor, now)
         plan = Plan((), (), ())
         if due:
-            heads = poll(_only(settings, due), deadline=DEADLINE_SECONDS)
+            from upkeep.content.watching import poll_heads
+
+            heads = (poll or poll_heads)(_only(settings, due), deadline=DEADLINE_SECONDS)
             plan = _plan(context.instance, settings, due, heads, now)
         said = explain_plan(plan, settings, due)
         if plan.requests and plan.notes:
@@ -245,12 +250,14 @@ def _only(settings: Settings, names: Sequence[str]) -> Settings:
 
 
 def _plan(
-    instance: DagsterInstance, settings: Settings, due: Sequence[str], heads: Mapping[str, HeadResult], now: float
+    instance: DagsterInstance, settings: Settings, due: Sequence[str], heads: "Mapping[str, HeadResult]", now: float
 ) -> Plan:
+    from upkeep.content.watching import wanted
+
     moment = datetime.fromtimestamp(now, UTC)
     with open_database(settings) as database:
 
-        def decide(name: str, sha: str) -> Wanted:
+        def decide(name: str, sha: str) -> "Wanted":
             with database.session() as session:
                 known = read_watch(session, name)
             return wanted(settings, name, sha, known, moment)
