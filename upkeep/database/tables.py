@@ -106,3 +106,41 @@ pull_requests = sa.Table(
     ),
 )
 """Pull requests of `local` forges. Numbers count per repository; a pair of branches has at most one that is open."""
+
+_Usd = sa.Numeric(18, 9)
+
+spending = sa.Table(
+    "spending",
+    metadata,
+    sa.Column("scope", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("period", sa.Text, primary_key=True, server_default=""),
+    sa.Column("spent_usd", _Usd, nullable=False, server_default=sa.text("0")),
+    sa.Column("reserved_usd", _Usd, nullable=False, server_default=sa.text("0")),
+    sa.CheckConstraint("scope IN ('run', 'subject_day', 'agent_month')", name="spending_scope"),
+)
+"""What is taken of each budget. `period`: a day or month in UTC (2026-11-21, 2026-11), empty for a run."""
+
+model_requests = sa.Table(
+    "model_requests",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("holder", sa.Text, nullable=False),
+    sa.Column("agent", sa.Text, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("run_id", sa.Text, nullable=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("day", sa.Text, nullable=False),
+    sa.Column("month", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("reserved_usd", _Usd, nullable=False),
+    sa.Column("cost_usd", _Usd, nullable=False, server_default=sa.text("0")),
+    sa.Column("tokens", JSONB),
+    sa.Column("reserved_at", _Moment, nullable=False, server_default=sa.func.clock_timestamp()),
+    sa.Column("settled_at", _Moment),
+    sa.CheckConstraint("state IN ('reserved', 'settled', 'presumed', 'released')", name="model_requests_state"),
+    sa.Index("model_requests_open", "holder", postgresql_where=sa.text("state = 'reserved'")),
+    sa.Index("model_requests_run", "run_id"),
+)
+"""Every request of every agent (`upkeep/agents/ledger.py`). `holder`: whose connection reserved it. A `presumed` one's
+figures never came, so all that was reserved counts as spent; a `released` one cost nothing."""
