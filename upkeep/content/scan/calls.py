@@ -248,9 +248,10 @@ class CallFinder:
             file = self._program.files[path]
             for site in sites:
                 key = (family(file.language), site.method)
-                for wrapper in by_name.get(key, ()):
-                    if wrapper.inner.file is file or key in unambiguous:
-                        yield wrapper, file, site
+                wrappers = by_name.get(key, [])
+                own = [wrapper for wrapper in wrappers if wrapper.inner.file is file]
+                for wrapper in own or (wrappers if key in unambiguous else []):
+                    yield wrapper, file, site
 
     def _conflicts(self, key: tuple[Language, str], wrappers: list[Wrapper]) -> bool:
         shapes = {len(wrapper.function.parameters) for wrapper in wrappers}

@@ -96,3 +96,11 @@ def test_a_constructor_that_keeps_the_event_is_a_wrapper(scan_files: Any) -> Non
         ("Uses.kt", 1, "home_loaded", "Timer", ("time",)),
         ("Uses.kt", 2, "list_loaded", "Timer", ("time",)),
     ]
+
+
+def test_a_wrapper_of_the_callers_own_file_comes_first(scan_files: Any) -> None:
+    def screen(prefix: str) -> str:
+        return f'class {prefix} {{\n  private fun log(n: String) {{ track("{prefix}_$n") }}\n  fun f() {{ log("x") }}\n}}\n'
+
+    files = {"A.kt": screen("a"), "B.kt": screen("b")}
+    assert [row[:3] for row in rows(scan_files(files, **KOTLIN))] == [("A.kt", 3, "a_x"), ("B.kt", 3, "b_x")]
