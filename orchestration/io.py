@@ -12,10 +12,10 @@ https://docs.dagster.io/guides/build/io-managers/defining-a-custom-io-manager
 """
 
 import re
+import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import sqlalchemy as sa
 from dagster import (
     AssetKey,
@@ -36,6 +36,9 @@ from upkeep.database import text
 from upkeep.database.server import Database, connect
 from upkeep.database.tables import METRICS, records
 from upkeep.errors import DatabaseError, StateCorrupt
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NO_PARTITION = ""
 PARTITION_COLUMN = "partition_key"
@@ -60,7 +63,7 @@ class RecordIOManager(ConfigurableIOManager):
         """Store a value. Once a run, asset and partition: a step that is repeated replaces what it stored before."""
         partition = context.asset_partition_key if context.has_asset_partitions else NO_PARTITION
         with self._open().session() as session:
-            if isinstance(obj, pd.DataFrame):
+            if _is_frame(type(obj)):
                 _store_table(session, table_name(context.asset_key), obj, partition, context.run_id)
             else:
                 _store_record(session, _name(context), partition, context.run_id, obj)
@@ -74,7 +77,7 @@ class RecordIOManager(ConfigurableIOManager):
         wanted = context.dagster_type.typing_type
         partitions = list(context.asset_partition_keys) if context.has_asset_partitions else [NO_PARTITION]
         with self._open().session() as session:
-            if wanted is pd.DataFrame:
+            if _is_frame(wanted):
                 return _load_table(session, table_name(context.asset_key), partitions)
             name = _name(context.upstream_output) if context.upstream_output else _asset_name(context.asset_key)
             found = _newest(session, name, partitions, _run_of(context))
@@ -172,7 +175,14 @@ def table_name(key: AssetKey) -> str:
     return name
 
 
-def _store_table(session: Session, table: str, frame: pd.DataFrame, partition: str, run_id: str) -> None:
+def _is_frame(kind: Any) -> bool:
+    """Whether a type is pandas' data frame. pandas takes a third of a second to import, and a run that has no frame
+    never does: without it in `sys.modules` nothing can be one."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(kind, type) and issubclass(kind, pandas.DataFrame)
+
+
+def _store_table(session: Session, table: str, frame: "pd.DataFrame", partition: str, run_id: str) -> None:
     """Replace the rows of a partition. A column that is new is added, one that is gone stays and is empty."""
     if reserved := {PARTITION_COLUMN, RUN_COLUMN} & set(frame.columns):
         raise DatabaseError(f"the columns {sorted(reserved)} are ours", code="records.columns")
@@ -194,7 +204,7 @@ def _store_table(session: Session, table: str, frame: pd.DataFrame, partition: s
     rows.to_sql(table, connection, schema=METRICS, index=False, if_exists="append", method="multi", chunksize=500)
 
 
-def _load_table(session: Session, table: str, partitions: list[str]) -> pd.DataFrame:
+def _load_table(session: Session, table: str, partitions: list[str]) -> "pd.DataFrame":
     """The rows of some partitions, in no order that means anything."""
     columns = _columns(session.connection(), table)
     if not columns:
@@ -208,6 +218,8 @@ def _load_table(session: Session, table: str, partitions: list[str]) -> pd.DataF
     ]
     target = sa.table(table, sa.column(PARTITION_COLUMN), *kept, schema=METRICS)
     query = sa.select(*kept).select_from(target).where(target.c[PARTITION_COLUMN].in_(partitions))
+    import pandas as pd
+
     return pd.read_sql(query, session.connection())
 
 

@@ -130,7 +130,7 @@ def open_run(
     note(EventType.RUN_STARTED, trigger=trigger)
     run: Run | None = None
     try:
-        with hold(database, f"{system}:{subject}", run_id=run_id, snapshot=dict(snapshot or {}), force=force) as lock:
+        with hold(database, subject, system=system, run_id=run_id, snapshot=snapshot, force=force) as lock:
             run = Run(database, lock, system=system, subject=subject, run_id=run_id, recorded=recorded)
             try:
                 yield run
