@@ -20,8 +20,10 @@ from upkeep.content.scan.expression import Expression, Group, Invoke, Name, Pair
 from upkeep.content.scan.facts import CallSite, Field, Function
 from upkeep.content.scan.model import Call
 from upkeep.content.scan.program import File, Program, family
-from upkeep.content.scan.resolve import Context, Known, Missing, Resolver, bind
+from upkeep.content.scan.properties import PropertyReader
+from upkeep.content.scan.resolve import Resolver
 from upkeep.content.scan.settings import CallPattern, Language, NameStyle, Position, ScanSettings
+from upkeep.content.scan.values import Context, Known, Missing, bind
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class CallFinder:
         self._program = program
         self._settings = settings.root
         self._resolver = Resolver(program)
+        self._property_reader = PropertyReader(program, self._resolver)
         self._tracked: list[Tracked] = []
         self._files_read = 0
         self._readings: dict[int, _Reading] = {}
@@ -234,7 +237,7 @@ class CallFinder:
                 yield _call(tracked.file, tracked.site, name, tracked.source, reading.properties)
 
     def _property_names(self, expressions: Iterable[Expression], context: Context) -> tuple[str, ...]:
-        found = (name for each in expressions for name in self._resolver.properties(each, context))
+        found = (name for each in expressions for name in self._property_reader.properties(each, context))
         return tuple(dict.fromkeys(found))
 
     # Callers of wrappers.

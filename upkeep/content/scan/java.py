@@ -24,7 +24,8 @@ from upkeep.content.scan.expression import (
     join,
 )
 from upkeep.content.scan.facts import Constant, Field, Function, Import, Path, Supertype, Type
-from upkeep.content.scan.syntax import Local, Parts, Reader, child_of, named
+from upkeep.content.scan.nodes import child_of, named
+from upkeep.content.scan.syntax import Local, Parts, Reader
 
 _PAIRED = frozenset({"Map", "ImmutableMap"})
 

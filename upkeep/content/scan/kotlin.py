@@ -22,7 +22,8 @@ from upkeep.content.scan.expression import (
     join,
 )
 from upkeep.content.scan.facts import Constant, Field, Function, Import, Path, Supertype, Type
-from upkeep.content.scan.syntax import Local, Parts, Reader, child_of, named, unquoted
+from upkeep.content.scan.nodes import child_of, named, unquoted
+from upkeep.content.scan.syntax import Local, Parts, Reader
 
 _BARE_OBJECT = re.compile(r"^(object\s+\w+\s*\{)", re.MULTILINE)
 """At top level the grammar takes `object Names {` for an infix call on an anonymous object; a modifier helps it."""

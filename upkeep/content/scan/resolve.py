@@ -1,7 +1,7 @@
 """What an expression is at run time, as far as the source says so.
 
-What belongs here: following names, members, constructors and functions to strings, and collecting property names. What
-does not: which declaration a name means (`program.py`), which expressions are asked for (`calls.py`).
+What belongs here: following names, members, constructors and functions to strings. What does not: which declaration a
+name means (`program.py`), which expressions are asked for (`calls.py`), properties (`properties.py`).
 
 Nothing is guessed: where two values are possible without a branch that says so, or a declaration is not in the tree,
 the result is `Missing`.
@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import replace
 
 from upkeep.content.scan.expression import (
-    Argument,
     Choice,
     Expression,
     Group,
@@ -24,81 +22,29 @@ from upkeep.content.scan.expression import (
     Match,
     Member,
     Name,
-    Pair,
     Parameter,
     Text,
 )
-from upkeep.content.scan.facts import Constant, Field, Function, Path, Type
+from upkeep.content.scan.facts import Constant, Function, Path, Type
 from upkeep.content.scan.program import File, Program, Symbol
 from upkeep.content.scan.settings import NameStyle
+from upkeep.content.scan.values import (
+    TRANSFORMING,
+    Bound,
+    Context,
+    Entity,
+    Known,
+    Missing,
+    Value,
+    bind,
+    transformed,
+)
 
-_DEPTH = 24
+MAXIMUM_DEPTH = 24
 _MOST = 64
 _USUAL = ("eventName", "event_name", "event", "rawValue", "name")
-_PLAIN = NameStyle()
 _SELF = ("this", "self")
-_PUT = re.compile(
-    r"^(put|add|with|set|append)?(Param|Parameter|Property|Attribute|Extra|String|Int|Integer|Long|Boolean|Bool|Double"
-    r"|Float|Number|Value|Pair|Entry|Arg|Argument|Field|Key)?$",
-    re.IGNORECASE,
-)
-_SAME = frozenset(
-    {"toString", "trim", "trimIndent", "trimMargin", "stripIndent", "intern", "orEmpty", "valueOf", "also"}
-)
-_LOWER = frozenset({"lowercase", "toLowerCase", "lowercased", "toLocaleLowerCase"})
-_UPPER = frozenset({"uppercase", "toUpperCase", "uppercased", "toLocaleUpperCase"})
 _NAMING = frozenset({"name", "setName", "withName", "event", "setEvent", "eventName", "setEventName", "withEventName"})
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    text: str
-    how: Literal["literal", "constant", "enum"] = "literal"
-
-
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """A value that the source does not tell.
-
-    `parameter` where it is whatever the enclosing function was given, or, with `owner`, the constructor of that type.
-    """
-
-    template: bool = False
-    parameter: str | None = None
-    owner: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """Where an expression stands, and what the parameters around it are."""
-
-    file: File
-    scope: Path = ()
-    bindings: Mapping[str, Bound] = field(default_factory=dict)
-    this: Entity | None = None
-    depth: int = 0
-
-    def at(self, depth: int) -> Context:
-        """Return this place as seen from `depth` steps away."""
-        return Context(self.file, self.scope, self.bindings, self.this, depth)
-
-
-@dataclass(frozen=True, slots=True)
-class Bound:
-    value: Expression
-    context: Context
-
-
-@dataclass(frozen=True, slots=True)
-class Entity:
-    """An object, an enum member, or an instance with what its constructor was given."""
-
-    symbol: Symbol
-    arguments: tuple[Argument, ...] = ()
-    context: Context | None = None
-
-
-Value = Known | Missing | Entity
 
 
 class Resolver:
@@ -122,7 +68,7 @@ class Resolver:
 
     def values(self, expression: Expression, context: Context) -> list[Value]:
         """Return everything that `expression` can be; more than a handful of branches is no knowledge."""
-        if context.depth > _DEPTH:
+        if context.depth > MAXIMUM_DEPTH:
             return [Missing()]
         values = self._values(expression, context.at(context.depth + 1))
         return values if len(values) <= _MOST else [Missing()]
@@ -147,7 +93,7 @@ class Resolver:
         symbol = entity.symbol
         if not isinstance(symbol.fact, Type) or depth > 8:
             return [Missing()]
-        if entity.context is not None and entity.context.depth > _DEPTH:
+        if entity.context is not None and entity.context.depth > MAXIMUM_DEPTH:
             return [Missing()]
         own = self._context(entity)
         declared = self._program.constants_of(symbol, name)
@@ -166,31 +112,6 @@ class Resolver:
         if builtin and symbol.fact.kind == "member" and name in {"name", "toString", "rawValue"}:
             return [Known(symbol.fact.path[-1], "enum")]
         return [Missing()]
-
-    def properties(self, expression: Expression, context: Context) -> Iterator[str]:
-        """Yield the names of the properties that `expression` sets, in order of appearance; repeats happen."""
-        if context.depth > _DEPTH:
-            return
-        context = context.at(context.depth + 1)
-        match expression:
-            case Pair(key, _):
-                yield from self._keys(key, context)
-            case Group(items) | Join(items) | Choice(items):
-                for item in items:
-                    yield from self.properties(item, context)
-            case Match(_, cases):
-                for each in cases:
-                    yield from self.properties(each.value, context)
-            case Invoke():
-                yield from self._invoked_properties(expression, context)
-            case Parameter(name, default):
-                bound = context.bindings.get(name)
-                if bound is not None:
-                    yield from self.properties(bound.value, bound.context.at(context.depth))
-                elif default is not None:
-                    yield from self.properties(default, context)
-            case Name(parts):
-                yield from self._named_properties(parts, context)
 
     # Values.
 
@@ -211,7 +132,7 @@ class Resolver:
             case Member(target, name):
                 return [each for value in self.values(target, context) for each in self._accessed(value, (name,))]
             case Invoke():
-                return self._invoked(expression, context)
+                return self.invoked(expression, context)
             case Group(items):
                 return self.values(items[-1], context) if items else [Missing()]
         return [Missing()]
@@ -303,9 +224,10 @@ class Resolver:
 
     # Calls.
 
-    def _invoked(self, call: Invoke, context: Context) -> list[Value]:
-        if call.target is not None and call.method in _SAME | _LOWER | _UPPER | {"apply"}:
-            return [_transformed(value, call.method) for value in self.values(call.target, context)]
+    def invoked(self, call: Invoke, context: Context) -> list[Value]:
+        """Return what a call gives back."""
+        if call.target is not None and call.method in TRANSFORMING:
+            return [transformed(value, call.method) for value in self.values(call.target, context)]
         path = (*call.target.parts, call.method) if isinstance(call.target, Name) else None
         if call.target is None:
             path = (call.method,)
@@ -346,7 +268,7 @@ class Resolver:
         return self.values(function.returns, Context(file, function.path[:-1], bindings, context.this, context.depth))
 
     def _method(self, entity: Entity, call: Invoke, context: Context) -> list[Value]:
-        for owner in self._chain(entity):
+        for owner in self.chain(entity):
             for file, function in self._program.functions(call.method, owner.symbol.file.language):
                 if function.returns is None or function.path[:-1] != owner.symbol.fact.path:
                     continue
@@ -374,7 +296,7 @@ class Resolver:
         return self._as_constant((labelled or call.arguments[0]).value, context)
 
     def _as_constant(self, expression: Expression, context: Context) -> list[Value]:
-        return self.values(expression, context) if context.depth <= _DEPTH else [Missing()]
+        return self.values(expression, context) if context.depth <= MAXIMUM_DEPTH else [Missing()]
 
     # Objects.
 
@@ -387,11 +309,12 @@ class Resolver:
         depth = 0 if outer is None else outer.depth + 1
         return Context(entity.symbol.file, fact.path, bindings, entity, depth)
 
-    def _chain(self, entity: Entity, depth: int = 0) -> Iterator[Entity]:
+    def chain(self, entity: Entity, depth: int = 0) -> Iterator[Entity]:
+        """Yield an object as its own type sees it, then as each of its supertypes does."""
         yield entity
         if depth < 8:
             for supertype, parent in self._program.supertypes(entity.symbol):
-                yield from self._chain(Entity(parent, supertype.arguments, self._context(entity)), depth + 1)
+                yield from self.chain(Entity(parent, supertype.arguments, self._context(entity)), depth + 1)
 
     def _through(self, above: Entity, entity: Entity, name: str, depth: int) -> list[Value] | None:
         """Return what a supertype says of `name`, evaluated for `entity`; None where it says nothing."""
@@ -410,13 +333,13 @@ class Resolver:
                 any(parameter.name == name for parameter in each.symbol.fact.parameters)
                 or any(constant.fact.path[-1] == name for constant in self._program.constants_of(each.symbol))
             )
-            for each in self._chain(entity)
+            for each in self.chain(entity)
         )
 
     def _property_names(self, entity: Entity) -> dict[str, None]:
         """Return what an instance has by name: constructor parameters that it keeps, and properties."""
         names: dict[str, None] = {}
-        for each in self._chain(entity):
+        for each in self.chain(entity):
             if isinstance(each.symbol.fact, Type):
                 names.update((stored.name, None) for stored in each.symbol.fact.parameters if stored.property)
                 names.update((name, None) for name in _USUAL if self._program.constants_of(each.symbol, name))
@@ -424,68 +347,6 @@ class Resolver:
                     if isinstance(constant.fact, Constant) and not constant.fact.static:
                         names[constant.fact.path[-1]] = None
         return names
-
-    # Properties.
-
-    def _keys(self, key: Expression, context: Context) -> Iterator[str]:
-        for value in self.names(key, context, _PLAIN):
-            if isinstance(value, Known):
-                yield value.text
-
-    def _invoked_properties(self, call: Invoke, context: Context) -> Iterator[str]:
-        if call.target is not None:
-            yield from self.properties(call.target, context)
-        if len(call.arguments) >= 2 and call.method and _PUT.match(call.method):
-            yield from self._keys(call.arguments[0].value, context)
-            return
-        for argument in call.arguments:
-            if isinstance(argument.value, (Pair, Group, Invoke, Choice, Match)):
-                yield from self.properties(argument.value, context)
-        functions = self._program.functions(call.method, context.file.language)
-        for value in self._invoked(call, context) if functions or call.method[:1].isupper() else ():
-            if isinstance(value, Entity):
-                for owner in list(self._chain(value))[1:]:
-                    for argument in owner.arguments:
-                        yield from self.properties(argument.value, owner.context or context)
-        for file, function in functions:
-            if file is context.file and function.returns is not None:
-                bindings = bind(function.parameters, call.arguments, context) or {}
-                inner = Context(file, function.path[:-1], bindings, None, context.depth)
-                yield from self.properties(function.returns, inner)
-
-    def _named_properties(self, parts: Path, context: Context) -> Iterator[str]:
-        symbols, rest = self._program.find(parts, context.file, context.scope)
-        if len(symbols) == 1 and not rest and isinstance(symbols[0].fact, Constant):
-            symbol = symbols[0]
-            inner = Context(symbol.file, symbol.scope, depth=context.depth)
-            yield from self.properties(symbols[0].fact.value, inner)
-
-
-def bind(fields: Sequence[Field], arguments: Sequence[Argument], context: Context) -> dict[str, Bound] | None:
-    """Return what each parameter is given; None where the arguments do not fit."""
-    bindings: dict[str, Bound] = {}
-    free = list(fields)
-    for argument in arguments:
-        target = next((each for each in free if argument.name in {each.label or each.name, each.name}), None)
-        if argument.name is None:
-            target = next((each for each in free if each.label in {None, "_"}), None)
-        if target is None:
-            return None
-        if not target.vararg:
-            free.remove(target)
-        bindings.setdefault(target.name, Bound(argument.value, context))
-    return bindings
-
-
-def _transformed(value: Value, method: str) -> Value:
-    if isinstance(value, Known):
-        if method in _LOWER:
-            return replace(value, text=value.text.lower())
-        if method in _UPPER:
-            return replace(value, text=value.text.upper())
-        if method in {"trim", "trimIndent", "trimMargin", "stripIndent"}:
-            return replace(value, text=value.text.strip())
-    return value
 
 
 def _from_entity(value: Value) -> Known | Missing:

@@ -22,7 +22,8 @@ from upkeep.content.scan.expression import (
     join,
 )
 from upkeep.content.scan.facts import Constant, Field, Function, Import, Path, Supertype, Type
-from upkeep.content.scan.syntax import Local, Parts, Reader, child_of, named, unquoted
+from upkeep.content.scan.nodes import child_of, named, unquoted
+from upkeep.content.scan.syntax import Local, Parts, Reader
 
 _STRINGS = frozenset({"line_string_literal", "multi_line_string_literal", "raw_string_literal"})
 _INNER = frozenset({"postfix_expression", "try_expression", "await_expression", "as_expression", "optional_chain"})

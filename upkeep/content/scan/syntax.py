@@ -30,8 +30,8 @@ from upkeep.content.scan.expression import (
     Parameter,
 )
 from upkeep.content.scan.facts import CallSite, Constant, Field, FileFacts, Function, Import, Path, Type
+from upkeep.content.scan.nodes import last_name, position, squeezed, unquoted
 
-COMMENTS = frozenset({"comment", "line_comment", "block_comment", "multiline_comment"})
 _MAXIMUM_DEPTH = 60
 _NAME_DEPTH = 4
 """How many steps up from a method's name its call is."""
@@ -415,35 +415,3 @@ class Reader(ABC):
         if parent is not None and parent.kind() == "expression_statement":
             parent = parent.parent()
         return parent is not None and position(parent) == position(block)
-
-
-def position(node: SgNode) -> tuple[int, int]:
-    """Return where `node` begins and ends in its text."""
-    place = node.range()
-    return place.start.index, place.end.index
-
-
-def named(node: SgNode) -> list[SgNode]:
-    """Return the named children of `node`, without comments."""
-    return [child for child in node.children() if child.is_named() and child.kind() not in COMMENTS]
-
-
-def child_of(node: SgNode, *kinds: str) -> SgNode | None:
-    """Return the first child of one of `kinds`."""
-    return next((child for child in node.children() if child.kind() in kinds), None)
-
-
-def last_name(text: str) -> str:
-    """Return the last name in the source of a receiver: `Tracker` of `com.app.Tracker`, `get` of `Tracker.get()`."""
-    text = text.split("(", 1)[0].rstrip("?!. \n\t")
-    return unquoted(text.rsplit(".", 1)[-1].strip("?!() \n\t"))
-
-
-def unquoted(name: str) -> str:
-    """Return an identifier without the back-quotes that Kotlin and Swift allow."""
-    return name.strip("`")
-
-
-def squeezed(text: str) -> str:
-    """Return source text on one line."""
-    return " ".join(text.split())

@@ -19,7 +19,8 @@ from upkeep.content.scan.expression import (
     join,
 )
 from upkeep.content.scan.facts import Constant, Field, Function, Import, Path, Supertype, Type
-from upkeep.content.scan.syntax import Local, Parts, Reader, child_of, named
+from upkeep.content.scan.nodes import child_of, named
+from upkeep.content.scan.syntax import Local, Parts, Reader
 
 _FUNCTIONS = frozenset({"arrow_function", "function_expression"})
 _BOUND: list[Rule] = [{"kind": "identifier"}, {"kind": "shorthand_property_identifier_pattern"}]
