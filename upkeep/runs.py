@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from upkeep.database import events
@@ -49,7 +49,8 @@ def outcome_of(error: BaseException) -> tuple[Outcome, str]:
 
 
 class Run:
-    """An open run. `lock` is ours for as long as it is open; `outcome` is None until it is known.
+    """An open run. `lock` is ours for as long as it is open; `outcome` is None until it is known. What is put on
+    `closing` is closed with it, whatever happens.
 
     With `recorded` False (a dry run) nothing is written to the events.
     """
@@ -63,6 +64,7 @@ class Run:
         self.subject = subject
         self.run_id = run_id
         self.recorded = recorded
+        self.closing = ExitStack()
         self.outcome: Outcome | None = None
         self.reason = ""
         self.error: BaseException | None = None
@@ -133,7 +135,8 @@ def open_run(
         with hold(database, subject, system=system, run_id=run_id, snapshot=snapshot, force=force) as lock:
             run = Run(database, lock, system=system, subject=subject, run_id=run_id, recorded=recorded)
             try:
-                yield run
+                with run.closing:
+                    yield run
             except BaseException as error:
                 run.error = error
                 run.finish(*outcome_of(error))

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from upkeep.agents.base import Agent
 from upkeep.agents.registry import open_agent
 from upkeep.config import GitHubForgeSettings, Settings, Watch
+from upkeep.content.mermaid import NodeMermaid
 from upkeep.content.proposal import Web, web_of
 from upkeep.content.ranges import BRANCH_PREFIX
 from upkeep.database.server import Database
@@ -68,6 +69,14 @@ class Desk:
         return f"watch:{self.name}"
 
     @cached_property
+    def mermaid(self) -> NodeMermaid:
+        """Mermaid's own parser, which is loading from the first mention on, and ends with the run."""
+        checker = NodeMermaid()
+        self.run.closing.callback(checker.close)
+        checker.warm()
+        return checker
+
+    @cached_property
     def upstream(self) -> Repository:
         """The upstream's objects, as they were fetched last. Never fetches."""
         path = self.watch.upstream.path
@@ -116,6 +125,7 @@ class Desk:
         Raises RepositoryNotReady (a working copy that a person has to look at), BranchGone, RemoteUnavailable.
         """
         upstream = self.watch.upstream
+        _ = self.mermaid  # what is fetched will be written about and judged, most likely
         if upstream.path is not None:
             return Repository.update_working_copy(upstream.path, upstream.branch)
         assert upstream.url is not None

@@ -8,15 +8,20 @@ Silence is no verdict: a missing program, a crash, a deadline, or fewer answers 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from upkeep.errors import CommandNotFound, CommandTimeout, ProcessError
+from upkeep.errors import CommandNotFound, ProcessError
+
+if TYPE_CHECKING:
+    from upkeep.process import Child
 
 SCRIPT = Path(__file__).parent / "mermaid_check" / "check.mjs"
 FOLDER_VARIABLE = "UPKEEP_MERMAID_DIR"
@@ -58,6 +63,7 @@ class NodeMermaid:
         self.folder = folder or (Path(named).expanduser() if named else SCRIPT.parent)
         self.node = node
         self.deadline = deadline
+        self._child: Child | None = None
 
     def missing(self) -> str | None:
         """Say in a sentence what is not installed; None where everything is."""
@@ -77,23 +83,57 @@ class NodeMermaid:
         verdicts = dict(zip(distinct, self._ask(distinct), strict=True))
         return [verdicts[text] for text in texts]
 
-    def _ask(self, texts: list[str]) -> list[Verdict]:
-        from upkeep.process import run  # its imports cost a tenth of a validation that does not ask Node
+    def warm(self) -> None:
+        """Start Node now: loading Mermaid takes a second, which then passes beside other work. Does nothing where it is
+        not installed. Whoever warms closes."""
+        if self._child is None and self.missing() is None:
+            self._child = self._start()
 
-        questions = "".join(json.dumps({"id": number, "text": text}) + "\n" for number, text in enumerate(texts))
+    def close(self) -> None:
+        """End a process that was warmed and not asked."""
+        child, self._child = self._child, None
+        if child is not None:
+            child.terminate(grace=0)
+
+    def _start(self) -> Child:
+        from upkeep.process import start  # its imports cost a tenth of a validation that does not ask Node
+
         argv = [self.node, f"--max-old-space-size={HEAP_MEGABYTES}", str(SCRIPT), str(self.folder.resolve())]
         try:
-            completed = run(argv, cwd=self.folder, input=questions.encode(), deadline=self.deadline, check=False)
+            return start(argv, cwd=self.folder, pipes=True)
         except CommandNotFound as error:
             raise MermaidUnavailable(error.message, remedy=error.remedy) from error
-        except CommandTimeout as error:
-            raise MermaidUnavailable(error.message, remedy=_RETRY) from error
-        if completed.outcome != "exited":
+
+    def _ask(self, texts: list[str]) -> list[Verdict]:
+        questions = "".join(json.dumps({"id": number, "text": text}) + "\n" for number, text in enumerate(texts))
+        child, self._child = self._child or self._start(), None
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            child.terminate(grace=0)
+
+        def ask() -> None:
+            with contextlib.suppress(OSError, ValueError), child.stdin as pipe:
+                pipe.write(questions.encode())
+
+        alarm = threading.Timer(self.deadline, end)
+        asking = threading.Thread(target=ask, daemon=True)
+        alarm.start()
+        asking.start()
+        try:
+            with contextlib.suppress(OSError, ValueError):
+                output = child.stdout.read()
+            code = child.wait()
+        finally:
+            alarm.cancel()
+            child.terminate(grace=0)
+            asking.join()
+        if late.is_set():
             raise MermaidUnavailable(f"no verdict within {self.deadline:g} seconds", remedy=_RETRY)
-        if completed.returncode != 0:
-            last = completed.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or ["no message"]
-            raise MermaidUnavailable(f"node ended with {completed.returncode}: {last[0][:300]}", remedy=_RETRY)
-        return _answers(completed.stdout, len(texts))
+        if code != 0:
+            raise MermaidUnavailable(f"node ended with {code}", remedy=_RETRY)
+        return _answers(output, len(texts))
 
 
 _RETRY = "Run `upkeep doctor`; run the validation again."

@@ -24,7 +24,6 @@ from upkeep.content.author import author
 from upkeep.content.compare import ContentDelta, compare
 from upkeep.content.desk import Desk
 from upkeep.content.folder import EVIDENCE
-from upkeep.content.mermaid import NodeMermaid
 from upkeep.content.prompt import Assignment, build_prompt
 from upkeep.content.ranges import BRANCH_PREFIX
 from upkeep.content.records import ChangeSet, GeneratedContent
@@ -210,19 +209,13 @@ class Writer:
         if not delta.empty:
             files, lost = self._with_evidence(files)
             delta = compare(self.before, files)
-        report = validate(
-            files, base=self.before, evidence=self.upstream.source(change_set.head), mermaid=self._mermaid
-        )
+        report = validate(files, base=self.before, evidence=self.upstream.source(change_set.head), mermaid=desk.mermaid)
         if desk.agent.writes_with_model and not delta.empty:
             report = _require_mermaid(report)
         refused = tuple(_as_finding(refusal, content) for refusal in taken.refused)
         whole = tuple(finding for finding in refused if finding.severity == "error")
         report = report.model_copy(update={"findings": (*whole, *report.findings)})
         return Draft(files, delta, report, lost, refused)
-
-    @cached_property
-    def _mermaid(self) -> NodeMermaid:
-        return NodeMermaid()
 
     def _with_evidence(self, files: Mapping[str, bytes]) -> tuple[dict[str, bytes], tuple[Finding, ...]]:
         """The files with `_evidence.json` for the head, and what evidence was lost on the way."""
