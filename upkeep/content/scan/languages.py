@@ -39,12 +39,16 @@ _READERS: dict[str, Callable[[str, str], Reader]] = {
 
 def language_of(path: str) -> Language | None:
     """Return which language the file at `path` is written in."""
-    return _LANGUAGES.get("." + path.rpartition(".")[2])
+    return _LANGUAGES.get(_extension(path))
 
 
 def grammar_of(path: str, language: Language) -> str:
     """Return ast-grep's name of the grammar for the file at `path`."""
-    return _GRAMMARS.get("." + path.rpartition(".")[2], language)
+    return _GRAMMARS.get(_extension(path), language)
+
+
+def _extension(path: str) -> str:
+    return path[path.rfind(".") :] if "." in path else ""
 
 
 def reader(text: str, grammar: str) -> Reader:

@@ -191,8 +191,8 @@ class _Survey:
                 facts = parsed.facts(self._methods[file.language], self._rules[file.language])
                 callers = parsed.call_sites(wrappers or (), {})
                 entry.failed = parsed.broken
-            except (UnicodeDecodeError, RuntimeError, RecursionError):
-                entry.failed = True
+            except Exception:  # noqa: BLE001 - one odd file among thousands is listed, whatever is odd about it
+                facts, callers, entry.failed = FileFacts(), (), True
         entry.keep_facts(facts)
         if wrappers is not None:
             entry.keep_callers(_digest(wrappers), callers)

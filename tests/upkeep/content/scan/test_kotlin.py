@@ -12,7 +12,10 @@ KOTLIN: dict[str, Any] = {"kotlin": {"calls": ["track"]}}
 
 
 def one(body: str, members: str = "", head: str = "package com.app") -> str:
-    return f"{head}\nclass Screen(private val tracker: Tracker) {{\n  fun show(given: String) {{\n{body}\n  }}\n{members}\n}}\n"
+    return (
+        f"{head}\nclass Screen(private val tracker: Tracker) {{\n"
+        f"  fun show(given: String) {{\n{body}\n  }}\n{members}\n}}\n"
+    )
 
 
 def names(found: Found, body: str, members: str = "", head: str = "package com.app", **others: Any) -> list[str | None]:
@@ -25,7 +28,10 @@ def properties(found: Found, body: str, members: str = "", **others: Any) -> lis
 
 
 def test_any_receiver_and_none_and_any_arity_is_a_call(found: Found) -> None:
-    body = 'track("a")\ntracker?.track("b", x)\ntracker!!.track("c", x, y, z)\nTracker.get()\n  .track("d")\nwith(t) { track("e") }'
+    body = (
+        'track("a")\ntracker?.track("b", x)\ntracker!!.track("c", x, y, z)\n'
+        'Tracker.get()\n  .track("d")\nwith(t) { track("e") }'
+    )
     assert [(line, name) for line, name, _ in found("S.kt", one(body), **KOTLIN)] == [
         (4, "a"), (5, "b"), (6, "c"), (8, "d"), (9, "e"),
     ]  # fmt: skip
@@ -115,13 +121,22 @@ def test_constants_of_a_file_class_and_companion_are_followed(found: Found) -> N
 
 def test_constants_are_followed_through_imports_packages_and_nesting(found: Found) -> None:
     others = {
-        "n/Names.kt": 'package com.names\nobject Names {\n  const val A = "a"\n  object Inner { const val B = "b" }\n}\nconst val TOP = "t"\n',
+        "n/Names.kt": (
+            'package com.names\nobject Names {\n  const val A = "a"\n'
+            '  object Inner { const val B = "b" }\n}\nconst val TOP = "t"\n'
+        ),
         "n/Holder.kt": 'package com.names\nclass Holder {\n  companion object {\n    const val HELD = "held"\n  }\n}\n',
         "app/Same.kt": 'package com.app\nconst val SAME = "same"\n',
         "o/Other.kt": 'package com.other\nconst val TOP = "other"\nconst val SAME = "else"\n',
     }
-    head = "package com.app\nimport com.names.Names\nimport com.names.Holder.Companion.HELD\nimport com.names.Names.Inner as In\nimport com.names.TOP"
-    body = "track(Names.A)\ntrack(Names.Inner.B)\ntrack(In.B)\ntrack(TOP)\ntrack(SAME)\ntrack(com.names.Names.A)\ntrack(HELD)"
+    head = (
+        "package com.app\nimport com.names.Names\nimport com.names.Holder.Companion.HELD\n"
+        "import com.names.Names.Inner as In\nimport com.names.TOP"
+    )
+    body = (
+        "track(Names.A)\ntrack(Names.Inner.B)\ntrack(In.B)\n"
+        "track(TOP)\ntrack(SAME)\ntrack(com.names.Names.A)\ntrack(HELD)"
+    )
     assert names(found, body, head=head, others=others) == ["a", "b", "b", "t", "same", "a", "held"]
 
 
@@ -215,7 +230,8 @@ def test_sealed_types_carry_their_string_and_properties(found: Found) -> None:
 def test_events_that_the_tree_does_not_declare_are_named_by_their_constructor(found: Found) -> None:
     body = (
         'track(AnalyticsEvent("a", mapOf("k" to 1)))\ntrack(Event.Foo(name = "b"))\n'
-        'track(Event.Builder("c").with("x", 1).addProperty(KEY, 2).build())\ntrack(Event.builder().setName("d").build())'
+        'track(Event.Builder("c").with("x", 1).addProperty(KEY, 2).build())\n'
+        'track(Event.builder().setName("d").build())'
     )
     result = found("S.kt", one(body, '  private val KEY = "key"'), **KOTLIN)
     assert [(name, props) for _, name, props in result] == [
@@ -263,7 +279,8 @@ def test_properties_are_read_from_trailing_lambdas_locals_and_functions(found: F
 def test_branches_give_every_name(found: Found) -> None:
     body = (
         'track(if (x) "a" else "b")\ntrack(when (given) { "1" -> C\n else -> { "d" } })\n'
-        'val e: String\nif (x) { e = "e" } else { e = "f" }\ntrack(e)\nvar g = "g"\nif (x) g = "h"\ntrack(g)\ntrack(given ?: "i")'
+        'val e: String\nif (x) { e = "e" } else { e = "f" }\ntrack(e)\n'
+        'var g = "g"\nif (x) g = "h"\ntrack(g)\ntrack(given ?: "i")'
     )
     assert names(found, body, '  private val C = "c"') == ["a", "b", "c", "d", "e", "f", "g", "h", "i", None]
 
@@ -299,7 +316,10 @@ def test_a_value_is_followed_through_let(found: Found) -> None:
 
 
 def test_branches_that_give_no_value_do_not_count(found: Found) -> None:
-    body = 'val e = when (given) { "1" -> "a"\n "2" -> throw Error()\n "3" -> return\n else -> null }\ntrack(e)\ntrack(null)'
+    body = (
+        'val e = when (given) { "1" -> "a"\n "2" -> throw Error()\n'
+        ' "3" -> return\n else -> null }\ntrack(e)\ntrack(null)'
+    )
     assert names(found, body) == ["a", None]
 
 

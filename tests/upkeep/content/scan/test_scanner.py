@@ -11,10 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.repositories import MakeRepository
 from upkeep.content.scan.model import ScanResult
 from upkeep.content.scan.scanner import MAXIMUM_BYTES, scan
 from upkeep.content.scan.settings import ScanSettings
 from upkeep.errors import GitError
+from upkeep.git import Repository
 
 KOTLIN = ScanSettings.model_validate({"kotlin": {"calls": ["track"]}})
 FILES = {
@@ -33,6 +35,18 @@ def test_only_files_that_matter_are_parsed(memory: Any) -> None:
     result = scan(memory(FILES), "HEAD", KOTLIN)
     assert [(call.path, call.name) for call in result.calls] == [("a/A.kt", "x"), ("c/C.kt", "l_c")]
     assert (result.files_seen, result.files_parsed, result.files_failed) == (4, 3, ())
+
+
+def test_a_real_repository_is_scanned_at_any_commit(make_repository: MakeRepository, tmp_path: Path) -> None:
+    builder = make_repository()
+    first = builder.commit(FILES, "first")
+    second = builder.commit({"c/C.kt": 'package c\nfun g() { log("\u00e9") }\n'}, "second")
+    repository, cache = Repository.open(builder.path), tmp_path / "scan.sqlite"
+    before, after = (scan(repository, rev, KOTLIN, cache=cache) for rev in (first, "HEAD"))
+    assert (before.commit, after.commit) == (first, second)
+    assert [call.name for call in before.calls] == ["x", "l_c"]
+    assert [call.name for call in after.calls] == ["x", "l_\u00e9"]
+    assert after.files_parsed == 1
 
 
 def test_a_revision_that_is_not_there_is_an_error(memory: Any) -> None:

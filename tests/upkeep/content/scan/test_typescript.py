@@ -36,7 +36,8 @@ def test_calls_in_markup_are_found(found: Found, path: str) -> None:
 
 def test_constants_are_followed_through_imports(found: Found) -> None:
     events = (
-        "export const PREFIX = 'tab_';\nexport const EVENTS = { OPENED: `${PREFIX}opened`, inner: { A: 'a' } } as const;\n"
+        "export const PREFIX = 'tab_';\n"
+        "export const EVENTS = { OPENED: `${PREFIX}opened`, inner: { A: 'a' } } as const;\n"
         "export enum Kind { One = 'one', Two = 'two' }\nexport let changing = 'x';\n"
     )
     source = (

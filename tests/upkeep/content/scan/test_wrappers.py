@@ -21,7 +21,10 @@ def rows(result: Any) -> list[tuple[str, int, str | None, str, tuple[str, ...]]]
 
 
 def test_callers_in_other_files_are_the_calls(scan_files: Any) -> None:
-    screen = 'package com.app\nclass S(val a: Analytics) {\n  fun f() {\n    a.opened("home")\n    a.send(NAME, mapOf("k" to 1))\n  }\n}\nconst val NAME = "n"\n'
+    screen = (
+        'package com.app\nclass S(val a: Analytics) {\n  fun f() {\n    a.opened("home")\n'
+        '    a.send(NAME, mapOf("k" to 1))\n  }\n}\nconst val NAME = "n"\n'
+    )
     assert rows(scan_files({"A.kt": ANALYTICS, "S.kt": screen}, **KOTLIN)) == [
         ("S.kt", 4, "opened_home", "opened", ("source",)),
         ("S.kt", 5, "n", "send", ("k",)),
@@ -77,7 +80,10 @@ def test_kotlin_and_java_see_each_other(scan_files: Any) -> None:
     settings = {"kotlin": {"calls": ["track"]}, "java": {"calls": ["track"]}}
     files = {
         "a/Names.java": 'package a;\nclass Names {\n  static final String X = "x";\n}\n',
-        "a/B.kt": 'package a\nobject B { const val Y = "y" }\nfun f() { track(Names.X) }\nfun log(n: String) { track("l_" + n) }\n',
+        "a/B.kt": (
+            'package a\nobject B { const val Y = "y" }\n'
+            'fun f() { track(Names.X) }\nfun log(n: String) { track("l_" + n) }\n'
+        ),
         "a/C.java": 'package a;\nclass C {\n  void f() { track(B.Y); Kt.log("z"); }\n}\n',
     }
     assert [row[:3] for row in rows(scan_files(files, **settings))] == [
@@ -89,7 +95,9 @@ def test_kotlin_and_java_see_each_other(scan_files: Any) -> None:
 
 def test_a_constructor_that_keeps_the_event_is_a_wrapper(scan_files: Any) -> None:
     files = {
-        "Timer.kt": 'open class Timer(private val event: String) {\n  fun end() { track(event, mapOf("time" to 1)) }\n}\n',
+        "Timer.kt": (
+            'open class Timer(private val event: String) {\n  fun end() { track(event, mapOf("time" to 1)) }\n}\n'
+        ),
         "Uses.kt": 'class Home : Timer("home_loaded")\nfun f() { Timer(event = "list_loaded").end() }\n',
     }
     assert rows(scan_files(files, **KOTLIN)) == [
@@ -100,7 +108,10 @@ def test_a_constructor_that_keeps_the_event_is_a_wrapper(scan_files: Any) -> Non
 
 def test_a_wrapper_of_the_callers_own_file_comes_first(scan_files: Any) -> None:
     def screen(prefix: str) -> str:
-        return f'class {prefix} {{\n  private fun log(n: String) {{ track("{prefix}_$n") }}\n  fun f() {{ log("x") }}\n}}\n'
+        return (
+            f'class {prefix} {{\n  private fun log(n: String) {{ track("{prefix}_$n") }}\n'
+            f'  fun f() {{ log("x") }}\n}}\n'
+        )
 
     files = {"A.kt": screen("a"), "B.kt": screen("b")}
     assert [row[:3] for row in rows(scan_files(files, **KOTLIN))] == [("A.kt", 3, "a_x"), ("B.kt", 3, "b_x")]
