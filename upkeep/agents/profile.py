@@ -108,7 +108,7 @@ class Profile:
     `directory`: where the program starts.
     `gateway`: the unix socket that GATEWAY_URL leads to; None: there is no way out at all. `network` shares the host's
     network and is for preparing gates alone. `hide`: names hidden in `write` and `read`, at any depth; `.git` is hidden
-    too, or with `git="read"` shown read-only.
+    too, or with `git="read"` shown read-only. `hidden`: further files and folders, by path.
 
     All paths are absolute; those of folders and files exist.
     """
@@ -123,6 +123,7 @@ class Profile:
     gateway: Path | None = None
     network: bool = False
     hide: frozenset[str] = AGENT_FILES
+    hidden: tuple[Path, ...] = ()
     git: Literal["hidden", "read"] = "hidden"
     limits: Limits = Limits()
 
@@ -220,13 +221,11 @@ class Profile:
 
     def _hidden(self) -> list[Mount]:
         """What stands over files of the same name, so that a program finds them empty and cannot change them."""
-        found: dict[Path, Mount] = {}
-        for root in (*self.write, *self.read):
+        found = {path: _nothing_at(path) for path in self.hidden}
+        for root in (*self.write, *(self.read if self._names() else ())):
             for path in find(root, self._names() | {".git"}):
-                if path.name == ".git" and self.git == "read":
-                    found[path] = Mount("read", path, path)
-                else:
-                    found[path] = Mount("empty", path) if path.is_dir() else Mount("read", path, _JAIL / "empty")
+                shown = path.name == ".git" and self.git == "read"
+                found[path] = Mount("read", path, path) if shown else _nothing_at(path)
                 if len(found) > MAX_HIDDEN:
                     raise AgentError(
                         f"{root} holds more than {MAX_HIDDEN} files that configure agents",
@@ -234,6 +233,10 @@ class Profile:
                         remedy=f"remove them from the repository: {', '.join(sorted(AGENT_FILES))}",
                     )
         return [found[path] for path in sorted(found)]
+
+
+def _nothing_at(path: Path) -> Mount:
+    return Mount("empty", path) if path.is_dir() else Mount("read", path, _JAIL / "empty")
 
 
 def find(root: Path, names: Iterable[str]) -> Iterator[Path]:
