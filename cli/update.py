@@ -7,7 +7,6 @@ What belongs here: the command's arguments, what it prints, its exit code. What 
 from __future__ import annotations
 
 import gc
-import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -47,8 +46,6 @@ def update(
 
     settings = load()
     settings.watch(watch)
-    # Dagster warns on stderr of checks that had nothing to check.
-    logging.getLogger("dagster").setLevel(logging.ERROR)
     with _progress() as say:
         done = execute(
             settings,

@@ -102,6 +102,7 @@ def update(
     """Execute one update of `watch` to its end. Errors of the run are returned, not raised; ConfigError for an unknown
     watch and DatabaseError for an instance that cannot be reached are raised."""
     settings.watch(watch)
+    _keep_off_stderr()
     seen, run_id, started = _Seen(), str(uuid4()), time.monotonic()
     desk = ContentDesk(dry_run=dry_run, retry=retry, force=force, settings=settings, open=seen.opening(open_desk))
     resources: dict[str, Any] = {"content_desk": desk}
@@ -127,6 +128,14 @@ def update(
         content=_value(result, content.ANALYTICS_CONTENT.path, GeneratedContent),
         published=_value(result, content.PULL_REQUEST.path, PublishedUpdate),
     )
+
+
+def _keep_off_stderr() -> None:
+    """Dagster sets its own level and warns, for one, of checks that had nothing to check. Without any handler Python
+    would print that."""
+    dagster = logging.getLogger("dagster")
+    if not dagster.handlers:
+        dagster.addHandler(logging.NullHandler())
 
 
 def _instance(settings: Settings, dry_run: bool) -> AbstractContextManager[DagsterInstance]:
