@@ -99,7 +99,7 @@ class Engine:
             else:
                 merged = self.pick(patch.commit, patch.parent, tree)
                 if not merged.clean:
-                    conflicts.append(_conflict(patch, merged, conflicts))
+                    conflicts.append(conflict_of(patch, merged.files, merged.types, conflicts))
                     continue
                 if merged.tree == tree and not patch.empty:
                     dropped.append(Dropped(patch, "became_empty", tree))
@@ -119,7 +119,8 @@ class Engine:
         return self.quarantine.write("commit", commit.rewritten(tree, parent, self.committer))
 
 
-def _conflict(patch: Patch, merged: Merged, before: Sequence[Conflict]) -> Conflict:
-    touched = {*patch.files, *merged.files}
+def conflict_of(patch: Patch, files: tuple[str, ...], types: tuple[str, ...], before: Sequence[Conflict]) -> Conflict:
+    """A conflict, marked with those `before` it that touch the same files."""
+    touched = {*patch.files, *files}
     after = tuple(each.patch.number for each in before if not touched.isdisjoint({*each.patch.files, *each.files}))
-    return Conflict(patch, merged.files, merged.types, after)
+    return Conflict(patch, files, types, after)

@@ -51,6 +51,13 @@ class Quarantine:
             "GIT_DIR": str(self.repository.git_dir.absolute()),
             "GIT_WORK_TREE": str(self.work_tree),
             "GIT_INDEX_FILE": str(self.folder / "index"),
+            **self.object_variables,
+        }
+
+    @property
+    def object_variables(self) -> dict[str, str]:
+        """What makes git write its objects here, wherever it works."""
+        return {
             "GIT_OBJECT_DIRECTORY": str(self.objects),
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": _quoted(str(self._shared)),
         }
@@ -60,10 +67,22 @@ class Quarantine:
         rebase by hand: how renames are found and how directories follow them is set there."""
         return environment(_SETTINGS, {**self.variables, **(extra or {})}, personal=True)
 
-    def git(self, *arguments: str, data: bytes | None = None, accept: Sequence[int] = (0,)) -> Completed:
+    def git(
+        self,
+        *arguments: str,
+        data: bytes | None = None,
+        accept: Sequence[int] = (0,),
+        env: Mapping[str, str] | None = None,
+    ) -> Completed:
         """Run one git command in here. Raises as `run_git` does."""
         return run_git(
-            arguments, cwd=self.work_tree, config=_SETTINGS, env=self.variables, personal=True, data=data, accept=accept
+            arguments,
+            cwd=self.work_tree,
+            config=_SETTINGS,
+            env={**self.variables, **(env or {})},
+            personal=True,
+            data=data,
+            accept=accept,
         )
 
     def write(self, kind: str, body: bytes) -> str:

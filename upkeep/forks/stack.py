@@ -5,7 +5,6 @@ What belongs here: reading the stack, before anything is merged. What does not: 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -158,6 +157,3 @@ def _patch_ids(quarantine: Quarantine, shas: Sequence[str]) -> Mapping[str, str]
     )
     lines = quarantine.git("patch-id", "--stable", data=patches.stdout).text.splitlines()
     return {sha: name for name, sha in (line.split() for line in lines)}
-
-
-PULL_REQUEST = re.compile(r"\(#(\d+)\)\s*$|^Merge pull request #(\d+)")

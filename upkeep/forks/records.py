@@ -1,0 +1,120 @@
+"""What is recorded about a rebase of a fork: the parts of its report, as plain values.
+
+What belongs here: the records that go between steps, into the report and into assets. What does not: making them, and
+the report as a whole (`report.py`).
+
+SHAs are full, times UTC, `seconds` wall-clock.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Record(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class PatchRecord(Record):
+    """One commit of the fork. `number` counts from 1 in the order of the rebase."""
+
+    number: int
+    sha: str
+    subject: str
+    author: str
+    authored_at: datetime
+    files: tuple[str, ...]
+
+
+class KeptPatch(PatchRecord):
+    """`new_sha` is the commit that it became; its own where it did not have to move."""
+
+    new_sha: str
+
+
+class DroppedPatch(PatchRecord):
+    """A patch that is not needed any more. `proof`: the upstream commit with the same patch (`upstream`; empty where
+    git knows that there is one and we did not find it), or what was the same before and after it (`became_empty`)."""
+
+    why: Literal["upstream", "became_empty"]
+    proof: str
+
+
+class UpstreamCommit(Record):
+    """`pull_request` is the number that its subject names, where it names one."""
+
+    sha: str
+    subject: str
+    author: str
+    authored_at: datetime
+    pull_request: int | None = None
+
+
+class ConflictingPatch(PatchRecord):
+    """A patch that does not go. `conflicts` are the paths and `types` git's short names of what is wrong with them.
+    `after`: patches that do not go either, come before it and touch the same files. `broken_by`: the first upstream
+    merge that it does not go onto, along first parents. `reproduce`: commands that stop where the rebase stops."""
+
+    conflicts: tuple[str, ...]
+    types: tuple[str, ...]
+    after: tuple[int, ...] = ()
+    broken_by: UpstreamCommit | None = None
+    reproduce: tuple[str, ...] = ()
+
+
+class OwnCommit(Record):
+    """A commit of ours on trunk, which no rebase picks: it is made anew at the tip."""
+
+    sha: str
+    kind: str
+    subject: str
+
+
+class VersionBump(Record):
+    """The version that the fork's file has to have. `upstream` is what it was derived from; `commit` is our commit that
+    sets it (None: the stack has it already), and `reused` says that it was there before."""
+
+    file: str
+    upstream: str
+    version: str
+    commit: str | None = None
+    reused: bool = False
+
+
+class Verification(Record):
+    """What a rebase of `head` onto `onto` comes to, without anything having moved.
+
+    `stack_tip` is what `git rebase` makes of the patches, `tip` is that with our own commits on top: exactly what is
+    gated and pushed. Both are None where a patch conflicts. `method` says who decided, `reasons` why it was git in a
+    worktree. `behind` counts the upstream commits that trunk did not have.
+    """
+
+    onto: str
+    head: str
+    base: str | None
+    behind: int
+    method: Literal["memory", "worktree"]
+    reasons: tuple[str, ...] = ()
+    stack_tip: str | None = None
+    tip: str | None = None
+    tree: str | None = None
+    kept: tuple[KeptPatch, ...] = ()
+    dropped: tuple[DroppedPatch, ...] = ()
+    conflicts: tuple[ConflictingPatch, ...] = ()
+    own_before: tuple[OwnCommit, ...] = ()
+    version: VersionBump | None = None
+    escalated: tuple[str, ...] = Field(default=(), description="Paths that upstream changed and a person wants to see.")
+    range_diff: str = ""
+    seconds: float = 0.0
+
+    @property
+    def clean(self) -> bool:
+        return not self.conflicts and self.tip is not None
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether what would be pushed is what is there."""
+        return self.tip == self.head

@@ -1,0 +1,158 @@
+"""Verifying a rebase: what it would come to, without a ref, an index or a file of anybody's being touched.
+
+What belongs here: the order of a verification, and turning its result into records. What does not: the two ways of
+rebasing (`engine.py`, `worktree.py`) and where the SHAs come from (`snapshot.py`).
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from upkeep.config import Version
+from upkeep.forks import blame, ownership, routing, worktree
+from upkeep.forks.engine import Conflict, Engine, Rebased
+from upkeep.forks.quarantine import Quarantine
+from upkeep.forks.rawcommit import Committer, RawCommit
+from upkeep.forks.records import (
+    ConflictingPatch,
+    DroppedPatch,
+    KeptPatch,
+    UpstreamCommit,
+    Verification,
+)
+from upkeep.forks.stack import Patch, Stack, read_stack
+from upkeep.guardrails.paths import matches
+
+_PULL_REQUEST = re.compile(r"\(#(\d+)\)\s*$|^Merge pull request #(\d+)")
+_RANGE_DIFF_BYTES = 1 << 20
+
+
+def verify(
+    quarantine: Quarantine,
+    onto: str,
+    head: str,
+    committer: Committer,
+    *,
+    version: Version | None = None,
+    tags: Sequence[str] = (),
+    escalate: Sequence[str] = (),
+    scratch: Path | None = None,
+) -> Verification:
+    """Rebase `head` onto `onto` inside the quarantine.
+
+    `scratch` is where a worktree may lie, `tags` are upstream's, `escalate` patterns of paths whose change upstream
+    needs a person. Whatever is clean can be made permanent with `quarantine.keep`. Raises GitError, ConfigError
+    `forks.version_not_found`.
+    """
+    started = time.monotonic()
+    own = ownership.own_commits(quarantine, onto, head)
+    stack = read_stack(quarantine, onto, head, own=own)
+    reasons = routing.reasons(quarantine, stack)
+    method: Literal["memory", "worktree"] = "worktree" if reasons else "memory"
+    with Engine(quarantine, committer) as engine:
+        result = worktree.rebase(quarantine, stack, committer, folder=scratch) if reasons else engine.rebase(stack)
+        conflicts = tuple(_conflicting(engine, stack, each, result.conflicts) for each in result.conflicts)
+    top = None
+    if result.clean:
+        top = ownership.crown(quarantine, result.tip, stack.own, head, onto=onto, version=version, tags=tags)
+    return Verification(
+        onto=onto,
+        head=head,
+        base=stack.base,
+        behind=int(quarantine.git("rev-list", "--count", "--end-of-options", onto, f"^{head}").text),
+        method=method,
+        reasons=reasons,
+        stack_tip=result.tip if result.clean else None,
+        tip=top.tip if top else None,
+        tree=quarantine.git("rev-parse", f"{top.tip}^{{tree}}").text.strip() if top else None,
+        kept=tuple(KeptPatch(**_line(each.patch), new_sha=each.sha) for each in result.kept),
+        dropped=tuple(DroppedPatch(**_line(each.patch), why=each.why, proof=each.proof) for each in result.dropped),
+        conflicts=conflicts,
+        own_before=tuple(own[patch.sha] for patch in stack.own),
+        version=top.version if top else None,
+        escalated=_escalated(quarantine, stack, escalate),
+        range_diff=_range_diff(quarantine, stack, result),
+        seconds=round(time.monotonic() - started, 3),
+    )
+
+
+def reproduction(stack: Stack, conflict: Conflict, all_conflicts: Sequence[Conflict], where: str) -> tuple[str, ...]:
+    """Commands that make the real `git rebase` stop at this patch, in a worktree of its own.
+
+    `where` is the repository. The last one removes the worktree.
+    """
+    git, place = f"git -C {shlex.quote(where)}", '"$tree"'
+    rebase = f"git -C {place} rebase --no-fork-point --empty=drop {stack.onto}"
+    if stack.own:
+        editor = shlex.quote(worktree.sequence_editor([patch.sha for patch in stack.own]))
+        rebase = (
+            f"GIT_SEQUENCE_EDITOR={editor} git -C {place} -c core.abbrev=no"
+            f" rebase --interactive --no-fork-point --empty=drop {stack.onto}"
+        )
+    skips = [each.patch.number for each in all_conflicts].index(conflict.patch.number)
+    return (
+        'tree="$(mktemp -d)/tree"',
+        f"{git} worktree add --detach {place} {stack.head}",
+        rebase,
+        *[f"git -C {place} rebase --skip"] * skips,
+        f"git -C {place} status",
+        f"{git} worktree remove --force {place}",
+    )
+
+
+def _conflicting(engine: Engine, stack: Stack, conflict: Conflict, among: Sequence[Conflict]) -> ConflictingPatch:
+    breaker = blame.find(engine, stack, conflict)
+    return ConflictingPatch(
+        **_line(conflict.patch),
+        conflicts=conflict.files,
+        types=conflict.types,
+        after=conflict.after,
+        broken_by=None if breaker is None else _upstream(breaker.commit),
+        reproduce=reproduction(stack, conflict, among, str(engine.quarantine.repository.path)),
+    )
+
+
+def _line(patch: Patch) -> dict[str, Any]:
+    return {
+        "number": patch.number,
+        "sha": patch.sha,
+        "subject": patch.commit.subject,
+        "author": patch.commit.author_name,
+        "authored_at": patch.commit.authored_at,
+        "files": patch.files,
+    }
+
+
+def _upstream(commit: RawCommit) -> UpstreamCommit:
+    found = _PULL_REQUEST.search(commit.subject)
+    return UpstreamCommit(
+        sha=commit.sha,
+        subject=commit.subject,
+        author=commit.author_name,
+        authored_at=commit.authored_at,
+        pull_request=int(found[1] or found[2]) if found else None,
+    )
+
+
+def _escalated(quarantine: Quarantine, stack: Stack, patterns: Sequence[str]) -> tuple[str, ...]:
+    """Paths that upstream changed since the merge base and that one of the patterns names."""
+    if not patterns or stack.base is None:
+        return ()
+    arguments = ["diff-tree", "-r", "-z", "--name-only", "--no-renames", "--end-of-options", stack.base, stack.onto]
+    changed = quarantine.git(*arguments).text.split("\0")[:-1]
+    return tuple(path for path in changed if any(matches(path, pattern) for pattern in patterns))
+
+
+def _range_diff(quarantine: Quarantine, stack: Stack, result: Rebased) -> str:
+    """How the patches changed by being moved; empty where a patch conflicts or nothing moved."""
+    if not result.clean or stack.base is None or result.tip == stack.head or not stack.patches:
+        return ""
+    before = f"{stack.base}..{stack.patches[-1].sha}"
+    flags = ["--no-color", "--no-ext-diff", "--no-textconv", "--creation-factor=90"]
+    done = quarantine.git("range-diff", *flags, before, f"{stack.onto}..{result.tip}", accept=range(256))
+    return done.stdout[:_RANGE_DIFF_BYTES].decode(errors="replace")

@@ -1,0 +1,142 @@
+"""The rebase by git itself, in a temporary worktree: for what the engine must not decide.
+
+What belongs here: running `git rebase`, and reading where it stops. What does not: when to (`routing.py`).
+
+Its objects go into the quarantine as well, the worktree's HEAD is detached, hooks do not run, and nothing of the
+person's own checkout takes part. A patch that conflicts is skipped, as the engine does, so that all of them are found.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from upkeep.errors import GitError
+from upkeep.forks.engine import Conflict, Dropped, Kept, Rebased, conflict_of
+from upkeep.forks.quarantine import Quarantine
+from upkeep.forks.rawcommit import Committer
+from upkeep.forks.stack import Patch, Stack, read_commits
+from upkeep.plumbing.command import run_git
+from upkeep.process import Completed
+
+_DEADLINE = 3600.0
+_SETTINGS = {
+    "core.abbrev": "no",
+    "rerere.enabled": "false",
+    "rebase.backend": "merge",
+    "rebase.abbreviateCommands": "false",
+    "rebase.missingCommitsCheck": "ignore",
+    "advice.skippedCherryPicks": "false",
+}
+# What decides about commits stays as the person set it (signing, renames); what would reach beyond them is off.
+_FLAGS = ("--no-fork-point", "--no-autosquash", "--no-autostash", "--no-update-refs", "--no-stat", "--empty=drop")
+_STOPPED = re.compile(r"could not apply ([0-9a-f]{40})")
+_TYPE = re.compile(r"^(CONFLICT \([^)]*\))", re.MULTILINE)
+
+
+@dataclass
+class _Walk:
+    """What was met on the way."""
+
+    conflicts: list[Conflict] = field(default_factory=list)
+    skipped: set[str] = field(default_factory=set)
+
+
+def rebase(quarantine: Quarantine, stack: Stack, committer: Committer, *, folder: Path | None = None) -> Rebased:
+    """Rebase in a worktree below `folder`, which is removed whatever happens.
+
+    Raises GitError `forks.rebase_failed` where git stops for another reason than a conflict.
+    """
+    walk = _Walk()
+    with quarantine.repository.worktree(stack.head, folder=folder) as tree:
+        shell = _Shell(quarantine, committer, tree)
+        done = shell.start(stack)
+        while done.returncode != 0:
+            walk.conflicts.append(_stopped(shell, stack, done, walk))
+            done = shell.git("rebase", "--skip")
+        tip = shell.git("rev-parse", "HEAD").text.strip()
+    return _result(quarantine, stack, tip, walk)
+
+
+class _Shell:
+    def __init__(self, quarantine: Quarantine, committer: Committer, tree: Path) -> None:
+        self._tree = tree
+        self._variables = {
+            **quarantine.object_variables,
+            "GIT_COMMITTER_NAME": committer.name,
+            "GIT_COMMITTER_EMAIL": committer.address,
+            "GIT_COMMITTER_DATE": f"@{int(committer.when.timestamp())} +0000",
+            "GIT_EDITOR": "true",
+        }
+
+    def start(self, stack: Stack) -> Completed:
+        if not stack.own:
+            return self.git("rebase", *_FLAGS, stack.onto)
+        if not stack.patches and not stack.equivalents and not stack.merges:
+            # git refuses an empty list of picks.
+            return self.git("checkout", "--quiet", "--detach", stack.onto)
+        editor = sequence_editor([patch.sha for patch in stack.own])
+        return self.git("rebase", "--interactive", *_FLAGS, stack.onto, env={"GIT_SEQUENCE_EDITOR": editor})
+
+    def git(self, *arguments: str, env: dict[str, str] | None = None) -> Completed:
+        return run_git(
+            arguments,
+            cwd=self._tree,
+            config=_SETTINGS,
+            env={**self._variables, **(env or {})},
+            personal=True,
+            deadline=_DEADLINE,
+            accept=range(256),
+        )
+
+
+def sequence_editor(left_out: Sequence[str]) -> str:
+    """A command that takes commits (full SHAs) out of the list of picks; `core.abbrev=no` makes them stand there so."""
+    expressions = " ".join(f"-e {shlex.quote(f'/^pick {sha} /d')}" for sha in left_out)
+    return f"sed -i.before {expressions}"
+
+
+def _stopped(shell: _Shell, stack: Stack, done: Completed, walk: _Walk) -> Conflict:
+    words = done.text + done.error_text
+    found = _STOPPED.search(words)
+    patch = next((each for each in stack.patches if found and each.sha == found[1]), None)
+    unmerged = shell.git("ls-files", "--unmerged", "-z").text.split("\0")[:-1]
+    if patch is None or patch.sha in walk.skipped:
+        raise GitError(
+            f"git rebase stopped and it was no conflict: {words.strip().rpartition(chr(10))[2]}",
+            code="forks.rebase_failed",
+            remedy="Try it by hand in a worktree: `git worktree add --detach ../try` and `git rebase` there.",
+            words=words[-4000:],
+        )
+    walk.skipped.add(patch.sha)
+    files = tuple(sorted({entry.partition("\t")[2] for entry in unmerged}))
+    return conflict_of(patch, files, tuple(dict.fromkeys(_TYPE.findall(words))), walk.conflicts)
+
+
+def _result(quarantine: Quarantine, stack: Stack, tip: str, walk: _Walk) -> Rebased:
+    listed = ["rev-list", "--topo-order", "--reverse", "--end-of-options", tip, f"^{stack.onto}"]
+    made = quarantine.git(*listed).text.split()
+    commits = read_commits(quarantine, {*made, tip})
+    kept = []
+    dropped = [Dropped(each.patch, "upstream", each.upstream or "") for each in stack.equivalents]
+    left = iter(made)
+    now = next(left, None)
+    for patch in _without(stack.patches, walk.skipped):
+        # git keeps the order, and a pick keeps author and subject: what does not follow was dropped.
+        if now is not None and _same(commits[now].author, patch.commit.author, commits[now].subject, patch):
+            kept.append(Kept(patch, now))
+            now = next(left, None)
+        else:
+            dropped.append(Dropped(patch, "became_empty", kept[-1].sha if kept else stack.onto))
+    return Rebased(tip, commits[tip].tree, tuple(kept), tuple(dropped), tuple(walk.conflicts))
+
+
+def _same(author: bytes, other: bytes, subject: str, patch: Patch) -> bool:
+    return author == other and subject == patch.commit.subject
+
+
+def _without(patches: Sequence[Patch], skipped: set[str]) -> Iterator[Patch]:
+    return (patch for patch in patches if patch.sha not in skipped)
