@@ -78,9 +78,10 @@ def _tracked(chosen: random.Random, word: str, index: int) -> str:
             f'if (first) "{word} first" else Events.{word.upper()}_{verb.upper()}',
         ]
     )
+    receiver = chosen.choice(["tracker?.", "Tracker.", ""])
     return (
         f"    private fun track{index}(first: Boolean, id: Long) {{\n"
-        f'        tracker?.track({event}, mapOf(Events.SOURCE to TAG, "id" to id))\n    }}\n'
+        f'        {receiver}track({event}, mapOf(Events.SOURCE to TAG, "id" to id))\n    }}\n'
     )
 
 

@@ -274,6 +274,21 @@ def _selection(scan: LanguageScan) -> Callable[[str], bool]:
 
 
 def _globs(patterns: Sequence[str]) -> Callable[[str], bool]:
+    """Return a test of paths. What ends in `/**` is asked once a folder: most are, and a tree has few folders."""
+    folders = _alternatives([pattern for pattern in patterns if pattern.endswith("/**")])
+    files = _alternatives([pattern for pattern in patterns if not pattern.endswith("/**")])
+    known: dict[str, bool] = {}
+
+    def matches(path: str) -> bool:
+        folder = path[: path.rfind("/") + 1]
+        if folder not in known:
+            known[folder] = folders(folder + "x")
+        return known[folder] or files(path)
+
+    return matches
+
+
+def _alternatives(patterns: Sequence[str]) -> Callable[[str], bool]:
     if not patterns:
         return lambda path: False
     compiled = re.compile("|".join(_glob(pattern) for pattern in patterns))
