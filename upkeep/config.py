@@ -29,9 +29,9 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from upkeep.content.scan.settings import ScanSettings
 from upkeep.errors import ConfigError
 from upkeep.faults import Fault, explain, nearest
+from upkeep.scansettings import ScanSettings
 from upkeep.yamlfile import YamlFile, read
 
 FILE_NAME = "upkeep.yaml"

@@ -22,8 +22,8 @@ from upkeep.content.scan.model import Call
 from upkeep.content.scan.program import File, Program, family
 from upkeep.content.scan.properties import PropertyReader
 from upkeep.content.scan.resolve import Resolver
-from upkeep.content.scan.settings import CallPattern, Language, NameStyle, Position, ScanSettings
 from upkeep.content.scan.values import Context, Known, Missing, bind
+from upkeep.scansettings import CallPattern, Language, NameStyle, Position, ScanSettings
 
 
 @dataclass(frozen=True, slots=True)

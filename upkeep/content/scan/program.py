@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from upkeep.content.scan.facts import Constant, FileFacts, Function, Path, Supertype, Type
-from upkeep.content.scan.settings import Language
+from upkeep.scansettings import Language
 
 _DEPTH = 6
 

@@ -12,8 +12,8 @@ from upkeep.content.scan.expression import Choice, Expression, Group, Invoke, Jo
 from upkeep.content.scan.facts import Constant, Path
 from upkeep.content.scan.program import Program
 from upkeep.content.scan.resolve import MAXIMUM_DEPTH, Resolver
-from upkeep.content.scan.settings import NameStyle
 from upkeep.content.scan.values import Context, Entity, Known, bind
+from upkeep.scansettings import NameStyle
 
 _PLAIN = NameStyle()
 _PUT = re.compile(

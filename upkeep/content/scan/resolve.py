@@ -27,7 +27,6 @@ from upkeep.content.scan.expression import (
 )
 from upkeep.content.scan.facts import Constant, Function, Path, Type
 from upkeep.content.scan.program import File, Program, Symbol
-from upkeep.content.scan.settings import NameStyle
 from upkeep.content.scan.values import (
     TRANSFORMING,
     Bound,
@@ -39,6 +38,7 @@ from upkeep.content.scan.values import (
     bind,
     transformed,
 )
+from upkeep.scansettings import NameStyle
 
 MAXIMUM_DEPTH = 24
 _MOST = 64

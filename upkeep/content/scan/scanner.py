@@ -31,8 +31,8 @@ from upkeep.content.scan.facts import VERSION, CallSite, FileFacts
 from upkeep.content.scan.languages import declared_names, file_of, grammar_of, language_of, mentions, reader
 from upkeep.content.scan.model import Call, ScanResult
 from upkeep.content.scan.program import Program, family
-from upkeep.content.scan.settings import Language, LanguageScan, ScanSettings
 from upkeep.errors import ConfigError, GitError
+from upkeep.scansettings import Language, LanguageScan, ScanSettings
 
 MAXIMUM_BYTES = 2_000_000
 """A longer file is generated: it is listed as failed, not parsed."""

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from tests.support.repositories import MakeRepository
 from upkeep.content.scan.model import ScanResult
 from upkeep.content.scan.scanner import MAXIMUM_BYTES, scan
-from upkeep.content.scan.settings import ScanSettings
 from upkeep.errors import GitError
 from upkeep.git import Repository
+from upkeep.scansettings import ScanSettings
 
 KOTLIN = ScanSettings.model_validate({"kotlin": {"calls": ["track"]}})
 FILES = {

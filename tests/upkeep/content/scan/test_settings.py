@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from upkeep.content.scan.scanner import scan
-from upkeep.content.scan.settings import CallPattern, NameStyle, ScanSettings
 from upkeep.errors import ConfigError
+from upkeep.scansettings import CallPattern, NameStyle, ScanSettings
 
 
 def parse(**languages: Any) -> ScanSettings:

@@ -1,7 +1,7 @@
 """The `scan` key of a watch: which calls of which language are analytics calls.
 
-What belongs here: the settings, their checks and what can be derived from them alone. What does not: reading source
-code (`syntax.py` and the languages), or following a name to its string (`resolve.py`).
+What belongs here: the settings, their checks and what can be derived from them alone; below `config.py`, which reads
+them. What does not: reading source code and following a name to its string (`content/scan/`).
 
     scan:
       kotlin:
