@@ -1,18 +1,16 @@
 """The engine `codex`: OpenAI's Codex CLI, run headless by `codex exec`.
 
-What belongs here: probing the CLI and running it under three deadlines. What does not: its arguments
-(`codex_command.py`), its formats (`codex_events.py`), what a run amounts to (`codex_outcome.py`), taking files out of
-the work tree (`harvest.py`), or judging whether the work is any good (the calling system).
+What belongs here: running it in the sandbox, with the gateway as its only way out, under three deadlines. What does
+not: its arguments (`codex_command.py`), its formats (`codex_events.py`), what a run amounts to (`codex_outcome.py`),
+what it is on this machine (`codex_cli.py`), the sandbox and the gateway themselves, taking files out of the work tree
+(`harvest.py`), or judging whether the work is any good (the calling system).
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
-import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -20,27 +18,31 @@ from pydantic import SecretStr
 from upkeep.agents import codex_command as command
 from upkeep.agents import codex_events as events
 from upkeep.agents import codex_outcome as outcome
-from upkeep.agents import pricing
+from upkeep.agents import pricing, sandbox
 from upkeep.agents.base import AgentResult, AgentTask
-from upkeep.errors import AgentError, BudgetExhausted, CommandNotFound
+from upkeep.agents.codex_cli import CodexCli
+from upkeep.agents.folders import plain_files, private_folder, read_plain
+from upkeep.agents.gateway.client import Gateway, Route, open_gateway
+from upkeep.agents.profile import GATEWAY_URL, Limits, Profile
+from upkeep.agents.programs import Program
+from upkeep.errors import AgentError, BudgetExhausted
 from upkeep.process import Completed, Redactor, run
 
-PROBE_SECONDS = 30.0
 AFTER_FINAL_SECONDS = 10.0
 """How long codex may take to exit after its final event; measured 0.05 s."""
 
-_INSTALL = f"npm install -g @openai/codex@{command.TESTED_VERSION}"
+_INSIDE = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What was found of the CLI on this machine. `contained` False: its sandbox does not start, `reason` says why."""
+    """What was found of the CLI on this machine. `program`: how it is called in the sandbox. `contained` False: the
+    sandbox does not work here, `reason` says why."""
 
-    program: str
+    program: Program
     version: str
     contained: bool
     reason: str = ""
-    program_files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class CodexAgent:
     """Settings of one entry under `agents:` with `engine: codex`. Minutes and US dollars.
 
     `api_key` None: the provider behind `base_url` needs none. `budget_usd` None: run without asking for a price.
+    `bwrap`: bubblewrap, by name or path.
     """
 
     name: str
@@ -61,6 +64,8 @@ class CodexAgent:
     budget_usd: float | None = 1.00
     unsafe_no_sandbox: bool = False
     after_final_seconds: float = AFTER_FINAL_SECONDS
+    limits: Limits = field(default_factory=Limits)
+    bwrap: str = "bwrap"
 
     engine = "codex"
     writes_with_model = True
@@ -68,21 +73,41 @@ class CodexAgent:
     def run(self, task: AgentTask) -> AgentResult:
         self._require_credential()
         self._require_budget()
-        with tempfile.TemporaryDirectory(prefix="upkeep-codex-", ignore_cleanup_errors=True) as folder:
-            home = command.PrivateHome(Path(folder).resolve())
+        with private_folder("upkeep-codex-") as folder:
+            home = command.PrivateHome(folder)
             home.create()
-            probe = self._probe(home, _access(task))
-            self._require_containment(probe)
-            return self._attempt(task, home, probe)
+            home.schema.write_text(json.dumps(task.answer_schema))
+            cli = CodexCli(self.name, self.bin, home)
+            version = cli.version()
+            contained = sandbox.require(self.name, unsafe_no_sandbox=self.unsafe_no_sandbox, bwrap=self.bwrap)
+            return self._attempt(task, cli, version, contained=contained)
 
     def probe(self) -> Probe:
-        """Look at the CLI and its sandbox without a model. Raises AgentError where it is missing or too old."""
-        with tempfile.TemporaryDirectory(prefix="upkeep-codex-", ignore_cleanup_errors=True) as folder:
-            home = command.PrivateHome(Path(folder).resolve())
+        """Look at the CLI and the sandbox without a model. Raises AgentError where the CLI is missing or too old."""
+        with private_folder("upkeep-codex-") as folder:
+            home = command.PrivateHome(folder)
             home.create()
-            work = home.folder / "work"
-            work.mkdir()
-            return self._probe(home, command.Access(write=(work,), read=()))
+            cli = CodexCli(self.name, self.bin, home)
+            version, program = cli.version(), cli.program()
+        found = sandbox.probe(self.bwrap)
+        return Probe(program, version, found.contained, found.reason)
+
+    def profile(
+        self, task: AgentTask, home: command.PrivateHome, program: Program, *, socket: Path | None, token: str
+    ) -> Profile:
+        """What codex and its tools see: the work tree, what the task names, its own files and its throw-away home."""
+        work = task.work.resolve()
+        return Profile(
+            directory=work,
+            home=home.home,
+            write=(work,),
+            private=(home.folder,),
+            read=tuple(path.resolve() for path in task.reads.values()),
+            programs=program.files,
+            environment=command.environment(home, token, _INSIDE),
+            gateway=socket,
+            limits=self.limits,
+        )
 
     def _key(self) -> str | None:
         """The key; None where there is none, or an empty one from an empty variable."""
@@ -107,95 +132,93 @@ class CodexAgent:
             )
         pricing.require_price(model=self.model, provider=outcome.PROVIDER, agent=self.name)
 
-    def _probe(self, home: command.PrivateHome, access: command.Access) -> Probe:
-        said = self._ask(home, ["--version"])
-        found = re.search(r"(\d+)\.(\d+)\.(\d+)", said.text)
-        if said.returncode != 0 or found is None:
-            raise AgentError(
-                f"{self.bin} --version said {outcome.shorten(said.text + said.error_text)!r}",
-                code="agent.not_installed",
-                remedy=f"install it anew ({_INSTALL}), or set agents.{self.name}.bin",
-            )
-        if tuple(map(int, found.groups())) < command.MINIMUM_VERSION:
-            raise AgentError(
-                f"codex {found[0]} is too old: Upkeep needs {'.'.join(map(str, command.MINIMUM_VERSION))} or newer",
-                code="agent.version",
-                remedy=_INSTALL,
-            )
-        located = self._ask(home, command.locate_arguments())
-        native = Path(located.text.strip())
-        files = command.program_files(native) if located.returncode == 0 and native.is_absolute() else ()
-        access = command.Access(write=access.write, read=access.read, program=files)
-        tried = self._ask(home, command.probe_arguments(home, work=access.write[0], access=access))
-        contained = tried.returncode == 0 and tried.text.strip() == "contained"
-        reason = (
-            "" if contained else outcome.shorten(tried.error_text + tried.text + located.error_text) or "no message"
-        )
-        return Probe(self.bin, found[0], contained, reason, files)
-
-    def _ask(self, home: command.PrivateHome, arguments: Sequence[str]) -> Completed:
-        """Run the CLI without a key and without a model."""
-        env = command.environment(home, None, os.environ)
+    def _has_price(self) -> bool:
         try:
-            return run([self.bin, *arguments], cwd=home.folder, env=env, deadline=PROBE_SECONDS, check=False)
-        except CommandNotFound as error:
-            raise AgentError(
-                f"agent {self.name}: {error.message}",
-                code="agent.not_installed",
-                remedy=f"{_INSTALL}, or set agents.{self.name}.bin to its path",
-            ) from error
+            pricing.require_price(model=self.model, provider=outcome.PROVIDER, agent=self.name)
+        except AgentError:
+            return False
+        return True
 
-    def _require_containment(self, probe: Probe) -> None:
-        if not probe.contained and not self.unsafe_no_sandbox:
-            raise AgentError(
-                f"codex' sandbox does not work on this machine: {probe.reason}",
-                code="agent.sandbox",
-                remedy="install bubblewrap and allow unprivileged user namespaces (sysctl "
-                "kernel.apparmor_restrict_unprivileged_userns=0 on Ubuntu), or set "
-                f"agents.{self.name}.unsafe_no_sandbox: true, which lets the agent read and change what you can",
-            )
+    def _route(self) -> Route:
+        return Route(
+            agent=self.name,
+            api="responses",
+            upstream=self.base_url or command.OPENAI_URL,
+            api_key=self.api_key if self._key() else None,
+            model=self.model,
+            provider=outcome.PROVIDER,
+            effort=self.effort,
+            priced=self.budget_usd is not None or self._has_price(),
+            limit_usd=self.budget_usd,
+        )
 
-    def _attempt(self, task: AgentTask, home: command.PrivateHome, probe: Probe) -> AgentResult:
+    def _attempt(self, task: AgentTask, cli: CodexCli, version: str, *, contained: bool) -> AgentResult:
         redact = Redactor([key] if (key := self._key()) else [])
         logs = _Logs.next_in(task.log_dir)
-        remains = self._exec(task, home, probe, logs, redact)
-        usage = outcome.usage(remains, model=self.model, version=probe.version)
-        error = outcome.failure(
+        with open_gateway(self._route(), transcript=logs.requests, log=logs.gateway, loopback=not contained) as gateway:
+            session = _Session(task, cli, gateway, logs, redact)
+            held, completed, seen = self._in_sandbox(session) if contained else self._in_the_open(session)
+            report = gateway.finish()
+        if contained:
+            sandbox.raise_if_stopped(completed, agent=self.name)
+        rollout = events.parse_rollout(_keep_rollout(cli.home.codex_home, logs.transcript, redact))
+        remains = outcome.Remains(completed, seen, rollout)
+        usage = report.usage(engine=self.engine, version=version, model=self.model)
+        error = report.failure(self.name) or outcome.failure(
             remains, agent=self.name, timeout_minutes=self.timeout_minutes, idle_minutes=self.idle_minutes
         )
         if error is not None:
             error.details |= {
                 "usage": usage.model_dump(mode="json"),
-                "seconds": round(remains.completed.seconds, 3),
+                "seconds": round(completed.seconds, 3),
                 "transcript": str(logs.transcript if logs.transcript.is_file() else logs.events),
             }
             raise error
-        message = redact(outcome.answer_text(_read(home.answer), remains.seen))
+        written = (read_plain(cli.home.answer) or b"").decode(errors="replace")
+        message = redact(outcome.answer_text(written, seen))
         answer = outcome.as_answer(message, task.answer_schema)
         return AgentResult(
             outcome="said_nothing" if answer is None else "answered",
             answer=answer,
             message="" if answer is not None else outcome.shorten(message),
             usage=usage,
-            seconds=remains.completed.seconds,
-            exit_code=remains.completed.returncode,
+            seconds=completed.seconds,
+            exit_code=completed.returncode,
             transcript=logs.transcript,
-            sandbox="codex" if probe.contained else "none",
+            sandbox=held,
+        )
+
+    def _in_sandbox(self, session: _Session) -> tuple[str, Completed, list[events.Event]]:
+        gateway, home, program = session.gateway, session.cli.home, session.cli.program()
+        profile = self.profile(session.task, home, program, socket=gateway.socket, token=gateway.token)
+        session.logs.profile.write_text(json.dumps(profile.as_record(), indent=1))
+        arguments = self._arguments(session, None, f"{GATEWAY_URL}/v1")
+        argv = sandbox.Sandbox(profile, self.bwrap).command([*program.argv, *arguments])
+        return "upkeep", *self._exec(session, argv, {})
+
+    def _in_the_open(self, session: _Session) -> tuple[str, Completed, list[events.Event]]:
+        """Without our sandbox, which the settings allow: with codex' own where that works."""
+        gateway, cli = session.gateway, session.cli
+        access = cli.own_sandbox(command.access(session.task))
+        arguments = self._arguments(session, access, f"http://127.0.0.1:{gateway.port}/v1")
+        environment = command.environment(cli.home, gateway.token, os.environ)
+        held = "none" if access is None else "codex"
+        return held, *self._exec(session, [self.bin, *arguments], environment)
+
+    def _arguments(self, session: _Session, access: command.Access | None, base_url: str) -> list[str]:
+        return command.exec_arguments(
+            session.cli.home,
+            work=session.task.work.resolve(),
+            access=access,
+            model=self.model,
+            effort=self.effort,
+            base_url=base_url,
+            keyed=True,
         )
 
     def _exec(
-        self, task: AgentTask, home: command.PrivateHome, probe: Probe, logs: _Logs, redact: Redactor
-    ) -> outcome.Remains:
-        home.schema.write_text(json.dumps(task.answer_schema))
-        arguments = command.exec_arguments(
-            home,
-            work=task.work.resolve(),
-            access=_access(task, program=probe.program_files) if probe.contained else None,
-            model=self.model,
-            effort=self.effort,
-            base_url=self.base_url or command.OPENAI_URL,
-            keyed=self._key() is not None,
-        )
+        self, session: _Session, argv: list[str], environment: dict[str, str]
+    ) -> tuple[Completed, list[events.Event]]:
         seen: list[events.Event] = []
 
         def on_line(line: str) -> bool:
@@ -205,21 +228,20 @@ class CodexAgent:
             return isinstance(event, events.TurnCompleted | events.TurnFailed)
 
         completed = run(
-            [self.bin, *arguments],
-            cwd=home.folder,
-            env=command.environment(home, self._key(), os.environ),
-            input=task.prompt.encode(),
+            argv,
+            cwd=session.cli.home.folder,
+            env=environment,
+            input=session.task.prompt.encode(),
             deadline=self.timeout_minutes * 60,
             idle=self.idle_minutes * 60,
             after_final=self.after_final_seconds,
             on_line=on_line,
-            stdout_path=logs.events,
-            stderr_path=logs.errors,
-            redact=redact,
+            stdout_path=session.logs.events,
+            stderr_path=session.logs.errors,
+            redact=session.redact,
             check=False,
         )
-        rollout = events.parse_rollout(_keep_rollout(home.codex_home, logs.transcript, redact))
-        return outcome.Remains(completed, seen, rollout)
+        return completed, seen
 
 
 @dataclass(frozen=True)
@@ -229,37 +251,44 @@ class _Logs:
     events: Path
     errors: Path
     transcript: Path
+    requests: Path
+    gateway: Path
+    profile: Path
 
     @classmethod
     def next_in(cls, folder: Path) -> _Logs:
         folder.mkdir(parents=True, exist_ok=True)
         number = 1 + len(list(folder.glob("*-events.jsonl")))
-        names = ("events.jsonl", "stderr.txt", "transcript.jsonl")
+        names = (
+            *("events.jsonl", "stderr.txt", "transcript.jsonl"),
+            *("gateway.jsonl", "gateway-stderr.txt", "sandbox.json"),
+        )
         return cls(*(folder / f"{number}-{name}" for name in names))
 
 
-def _access(task: AgentTask, *, program: tuple[Path, ...] = ()) -> command.Access:
-    read = tuple(path.resolve() for path in task.reads.values())
-    return command.Access(write=(task.work.resolve(),), read=read, program=program)
+@dataclass(frozen=True)
+class _Session:
+    """What one run has in hand."""
+
+    task: AgentTask
+    cli: CodexCli
+    gateway: Gateway
+    logs: _Logs
+    redact: Redactor
 
 
 def _keep_rollout(codex_home: Path, transcript: Path, redact: Redactor) -> list[str]:
-    """Copy the session's file to `transcript` without secrets and return its lines. No session: no file, no lines."""
-    lines: list[str] = []
-    files = sorted((codex_home / "sessions").rglob("*.jsonl"))
-    if not files:
-        return lines
-    with transcript.open("w", encoding="utf-8") as copy:
-        for file in files:
-            with file.open(encoding="utf-8", errors="replace") as source:
-                for line in source:
-                    lines.append(redact(line))
-                    copy.write(lines[-1])
+    """Copy the session's file to `transcript` without secrets and return its lines. No session: no file, no lines.
+
+    The model's tools could write there too: what is no plain file is left alone.
+    """
+    contents = [read_plain(file) for file in plain_files(codex_home / "sessions", ".jsonl")]
+    lines = [
+        redact(line)
+        for content in contents
+        if content is not None
+        for line in content.decode(errors="replace").splitlines(keepends=True)
+    ]
+    if lines:
+        transcript.write_text("".join(lines), encoding="utf-8")
     return lines
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return ""

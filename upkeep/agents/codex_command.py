@@ -17,6 +17,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from upkeep.agents.base import AgentTask
+
 MINIMUM_VERSION = (0, 169, 0)
 TESTED_VERSION = "0.169.0"
 
@@ -27,11 +29,8 @@ _PROFILE = "upkeep"
 _PROVIDER = "upkeep"
 
 _SHELL_PATH = "/usr/local/bin:/usr/bin:/bin"
-# What codex itself needs of our environment to reach the provider; the model's shell sees none of it.
-_KEPT_VARIABLES = (
-    *("PATH", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS", "CODEX_CA_CERTIFICATE"),
-    *("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "https_proxy", "http_proxy", "all_proxy", "no_proxy"),
-)
+# No proxy and no certificate: the gateway on loopback is all that codex may reach.
+_KEPT_VARIABLES = ("PATH", "TZ")
 # `unbounded_connection_retries`: with the network down codex says "Reconnecting... waiting for network" for ever.
 # `shell_snapshot`: it runs the user's login shell to copy its state. The others add tools or instructions.
 _DISABLED_FEATURES = (
@@ -91,8 +90,14 @@ class Access:
     program: tuple[Path, ...] = ()
 
 
+def access(task: AgentTask) -> Access:
+    """What a task lets codex' tools touch."""
+    return Access(write=(task.work.resolve(),), read=tuple(path.resolve() for path in task.reads.values()))
+
+
 def environment(home: PrivateHome, api_key: str | None, outside: Mapping[str, str]) -> dict[str, str]:
-    """Variables of the codex process. `outside` is our own environment; the key stands here and nowhere else."""
+    """Variables of the codex process. `outside` is the environment around it; `api_key` the gateway's token, for the
+    provider's key is in the gateway alone."""
     kept = {name: outside[name] for name in _KEPT_VARIABLES if name in outside}
     private = {"HOME": home.home, "CODEX_HOME": home.codex_home, "TMPDIR": home.temp}
     variables = {"PATH": os.defpath, **kept, "LANG": "C.UTF-8", **{name: str(path) for name, path in private.items()}}
@@ -154,6 +159,17 @@ def probe_arguments(home: PrivateHome, *, work: Path, access: Access) -> list[st
     settings = {f"permissions.{_PROFILE}.filesystem": _filesystem(home, access)}
     command = ["/bin/sh", "-c", script, "sh", str(work), str(home.canary)]
     return ["sandbox", "-P", _PROFILE, *_overrides(settings), "-C", str(work), "--", *command]
+
+
+def native_program(script: Path) -> Path | None:
+    """The native program of npm's package, by the path of its script `…/@openai/codex/bin/codex.js`: it lies in a
+    package of the platform, beside this one or below it. None: it is not laid out so."""
+    package = script.parent.parent
+    for modules in (package.parent, package / "node_modules" / "@openai"):
+        found = sorted(modules.glob("codex-*/vendor/*/bin/codex"))
+        if found:
+            return found[0]
+    return None
 
 
 def program_files(native: Path) -> tuple[Path, ...]:

@@ -16,6 +16,8 @@ from tests.support.model_server import (
     Hang,
     Incomplete,
     ModelServer,
+    Reply,
+    Request,
     Silence,
     Tokens,
     ToolCall,
@@ -28,6 +30,7 @@ from tests.support.tools import tool
 from upkeep.agents.base import AgentTask, Usage
 from upkeep.agents.codex import CodexAgent
 from upkeep.agents.codex_command import TESTED_VERSION
+from upkeep.agents.profile import Limits
 from upkeep.errors import AgentError, AgentTimedOut, BudgetExhausted
 
 KEY = "sk-canary-0123456789abcdef"
@@ -40,13 +43,22 @@ SCHEMA = {
 SECOND = 1 / 60
 """In minutes, the unit of the settings."""
 
+UNCONTAINED = {"unsafe_no_sandbox": True, "bwrap": "bwrap-that-is-not-there"}
+"""Runs the program that `bin` names as it is; in the sandbox only codex itself runs."""
+
 MakeAgent = Callable[..., CodexAgent]
 
 
 @pytest.fixture
 def make_agent(model_server: ModelServer) -> MakeAgent:
     def make(**settings: object) -> CodexAgent:
-        values = {"bin": tool("codex"), "api_key": SecretStr(KEY), "base_url": model_server.base_url, **settings}
+        values = {
+            "bin": tool("codex"),
+            "bwrap": tool("bwrap"),
+            "api_key": SecretStr(KEY),
+            "base_url": model_server.base_url,
+            **settings,
+        }
         return CodexAgent("writer", **values)  # type: ignore[arg-type]
 
     return make
@@ -91,7 +103,7 @@ def test_a_helpful_model_edits_files_and_answers(
     assert (task.work / "sub" / "events.json").read_text() == '{"name": "Login"}\n'
     assert "analytics.track(Login)" in model_server.requests[1].tool_outputs[0]
     assert model_server.requests[0].texts[-1].strip() == task.prompt
-    assert (result.exit_code, result.sandbox) == (0, "codex")
+    assert (result.exit_code, result.sandbox) == (0, "upkeep")
 
 
 def test_usage_is_the_servers_to_the_token(model_server: ModelServer, make_agent: MakeAgent, task: AgentTask) -> None:
@@ -111,7 +123,7 @@ def test_usage_is_the_servers_to_the_token(model_server: ModelServer, make_agent
         reasoning=50,
         cost_priced_usd=usage.cost_priced_usd,
         price_source=usage.price_source,
-        basis="events",
+        basis="gateway",
         complete=True,
     )
     # Per million tokens of gpt-5.2: 1.75 input, 0.175 cached input, 14 output, reasoning included.
@@ -169,20 +181,22 @@ def test_the_models_shell_sees_no_variable_of_ours_no_other_file_and_no_network(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "secret").write_text("CANARY-FILE")
+    (task.work / ".git" / "hooks").mkdir(parents=True)
+    (task.work / ".git" / "config").write_text("CANARY-FILE")
     monkeypatch.setenv("GH_TOKEN", "CANARY-ENV")
     port = model_server.base_url.split(":")[2].split("/")[0]
     attempts = {
         "file": f"cat {tmp_path}/secret",
         "environment": "env; cat /proc/*/environ",
-        "network": f"exec 3<>/dev/tcp/127.0.0.1/{port} && echo CONNECTED",
+        "network": f"bash -c ': <>/dev/tcp/127.0.0.1/{port}' && echo CONNECTED",
         "outside": f"touch {tmp_path}/outside",
         "upstream": f"touch {task.reads['upstream']}/planted",
-        "git": "mkdir -p .git/hooks && touch .git/hooks/pre-commit",
+        "git": "cat .git/config; mkdir -p .git/hooks && touch .git/hooks/pre-commit",
     }
     model_server.script = play(CallTools(*(shell(command) for command in attempts.values())), Answer({"ok": True}))
     make_agent().run(task)
     outputs = dict(zip(attempts, model_server.requests[1].tool_outputs, strict=True))
-    assert "CANARY-FILE" not in outputs["file"]
+    assert "CANARY-FILE" not in outputs["file"] + outputs["git"]
     assert "CANARY-ENV" not in outputs["environment"]
     assert KEY not in "".join(outputs.values())
     assert "PATH=" in outputs["environment"], "the command must have run for its silence to mean anything"
@@ -193,25 +207,38 @@ def test_the_models_shell_sees_no_variable_of_ours_no_other_file_and_no_network(
 
 
 def test_the_key_reaches_the_provider_and_nothing_else(
-    model_server: ModelServer, make_agent: MakeAgent, task: AgentTask, tmp_path: Path
+    model_server: ModelServer, make_agent: MakeAgent, task: AgentTask
 ) -> None:
-    """The shim records what any process of this machine could read of its arguments."""
-    seen = tmp_path / "arguments"
-    shim = wrapper(tmp_path, f'printf "%s\\n" "$@" >> {seen}\nexec {tool("codex")} "$@"')
-    model_server.script = play(
-        CallTools(shell(f"echo {KEY}")),  # a model that somehow learnt it and prints it
-        Answer({"ok": True}),
-    )
-    result = make_agent(bin=shim).run(task)
+    """While the model is asked, the test looks at what any process of this machine shows of itself."""
+    shown: list[str] = []
+
+    def script(request: Request) -> Reply:
+        shown.extend(f"{file}" for file in Path("/proc").glob("[0-9]*/cmdline") if KEY in read(file))
+        shown.extend(f"{file}" for file in Path("/proc").glob("[0-9]*/environ") if KEY in read(file))
+        # A model that somehow learnt it and prints it.
+        return CallTools(shell(f"echo {KEY}")) if request.number == 1 else Answer({"ok": True})
+
+    model_server.script = script
+    result = make_agent().run(task)
+    assert shown == []
     assert {request.headers["authorization"] for request in model_server.requests} == {f"Bearer {KEY}"}
-    assert "model_providers.upkeep" in seen.read_text()
-    assert KEY not in seen.read_text()
     logs = sorted(path for path in task.log_dir.iterdir())
-    assert [path.name for path in logs] == ["1-events.jsonl", "1-stderr.txt", "1-transcript.jsonl"]
+    assert [path.name for path in logs] == [
+        *("1-events.jsonl", "1-gateway-stderr.txt", "1-gateway.jsonl", "1-sandbox.json"),
+        *("1-stderr.txt", "1-transcript.jsonl"),
+    ]
     assert result.transcript == task.log_dir / "1-transcript.jsonl"
     assert "echo ***" in result.transcript.read_text()
     assert not [path for path in logs if KEY in path.read_text()]
     assert KEY not in repr(make_agent())
+
+
+def read(file: Path) -> str:
+    """A file of another process, which may be gone by now."""
+    try:
+        return file.read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 @pytest.mark.parametrize(
@@ -278,7 +305,7 @@ def test_what_failed_was_paid_for_too(model_server: ModelServer, make_agent: Mak
     with pytest.raises(AgentError) as caught:
         make_agent().run(task)
     usage = Usage.model_validate(caught.value.details["usage"])
-    assert (usage.basis, usage.complete, usage.requests) == ("rollout", False, 1)
+    assert usage.basis == "gateway"
     assert (usage.input_uncached, usage.cache_read, usage.output, usage.reasoning) == (700, 300, 30, 20)
     assert usage.cost_usd == pytest.approx(700 * 1.75e-6 + 300 * 0.175e-6 + 50 * 14e-6)
 
@@ -293,7 +320,7 @@ def test_a_hang_at_the_start_or_in_the_middle_ends_by_silence(
     assert caught.value.reason == "agent.timed_out.idle"
     assert "idle_minutes" in caught.value.remedy
     usage = Usage.model_validate(caught.value.details["usage"])
-    assert (usage.requests, usage.complete) == (len(replies) - 1, False)
+    assert (usage.requests, usage.complete) == (len(replies), False)
 
 
 def test_a_model_that_never_stops_working_ends_by_the_wall_clock(
@@ -310,7 +337,7 @@ def test_a_cli_that_does_not_exit_after_its_final_event_loses_nothing(
 ) -> None:
     model_server.script = play(CallTools(write_file("a.txt", "a\n")), Answer({"ok": True}))
     shim = wrapper(tmp_path, f'{tool("codex")} "$@"\ncase "$1" in exec) sleep 600;; esac')
-    result = make_agent(bin=shim, after_final_seconds=0.5).run(task)
+    result = make_agent(bin=shim, after_final_seconds=0.5, **UNCONTAINED).run(task)
     assert (result.outcome, result.usage.requests) == ("answered", 2)
     assert (task.work / "a.txt").read_text() == "a\n"
     assert result.seconds < 60
@@ -329,61 +356,96 @@ class TestSandbox:
         """codex makes no sandbox helper where its home is below the temporary folder; then every tool call fails."""
         return wrapper(tmp_path, f'TMPDIR=$(dirname "$CODEX_HOME") exec {tool("codex")} "$@"')
 
+    @pytest.mark.parametrize("why", ["missing", "forbidden"])
     def test_one_that_does_not_start_stops_the_run_before_the_model_is_asked(
-        self, model_server: ModelServer, make_agent: MakeAgent, task: AgentTask, tmp_path: Path
+        self, model_server: ModelServer, make_agent: MakeAgent, task: AgentTask, tmp_path: Path, why: str
     ) -> None:
+        """Forbidden: a host that does not allow user namespaces."""
+        bare = f"{tool('bwrap')} --unshare-user --disable-userns --dev-bind / /"
+        forbidden = wrapper(tmp_path, f'exec {bare} {tool("bwrap")} "$@"')
         with pytest.raises(AgentError) as caught:
-            make_agent(bin=self.broken(tmp_path)).run(task)
+            make_agent(bwrap=forbidden if why == "forbidden" else "bwrap-that-is-not-there").run(task)
         assert caught.value.reason == "agent.sandbox"
-        assert "codex-linux-sandbox" in caught.value.message
+        assert ("namespace" if why == "forbidden" else "not installed") in caught.value.message
+        assert "user namespaces" in caught.value.remedy
         assert "agents.writer.unsafe_no_sandbox" in caught.value.remedy
         assert model_server.requests == []
 
-    def test_a_host_without_user_namespaces_is_told_what_to_allow(
-        self, model_server: ModelServer, make_agent: MakeAgent, task: AgentTask, tmp_path: Path
+    def test_a_limit_that_is_passed_is_an_error_that_says_which(
+        self, model_server: ModelServer, make_agent: MakeAgent, task: AgentTask
     ) -> None:
-        host = f"{tool('bwrap')} --unshare-user --disable-userns --dev-bind / /"
+        model_server.script = always(CallTools(shell("for i in $(seq 500); do head -c 1M /dev/zero > f$i; done")))
         with pytest.raises(AgentError) as caught:
-            make_agent(bin=wrapper(tmp_path, f'exec {host} {tool("codex")} "$@"')).run(task)
-        assert caught.value.reason == "agent.sandbox"
-        assert "namespace" in caught.value.message
-        assert "user namespaces" in caught.value.remedy
-        assert model_server.requests == []
-
-    def test_one_that_fails_later_is_found_by_what_the_tools_returned(
-        self, model_server: ModelServer, make_agent: MakeAgent, task: AgentTask, tmp_path: Path
-    ) -> None:
-        broken = f'TMPDIR=$(dirname "$CODEX_HOME") exec {tool("codex")} "$@"'
-        shim = wrapper(tmp_path, f'case "$1" in exec) {broken};; *) exec {tool("codex")} "$@";; esac')
-        model_server.script = play(CallTools(shell("echo a > a.txt")), Answer({"ok": True}))
-        with pytest.raises(AgentError) as caught:
-            make_agent(bin=shim).run(task)
-        assert caught.value.reason == "agent.sandbox"
-        assert caught.value.details["usage"]["requests"] == 2
-        assert not (task.work / "a.txt").exists()
+            make_agent(limits=Limits(disk=100 << 20)).run(task)
+        assert caught.value.reason == "agent.limit.disk"
 
     def test_doing_without_is_a_decision_that_the_result_tells(
         self, model_server: ModelServer, make_agent: MakeAgent, task: AgentTask, tmp_path: Path
     ) -> None:
         (tmp_path / "readable").write_text("in the open")
         model_server.script = play(CallTools(shell(f"cat {tmp_path}/readable; env")), Answer({"ok": True}))
-        result = make_agent(bin=self.broken(tmp_path), unsafe_no_sandbox=True).run(task)
+        result = make_agent(bin=self.broken(tmp_path), **UNCONTAINED).run(task)
         assert result.sandbox == "none"
         output = model_server.requests[1].tool_outputs[0]
         assert "in the open" in output
         assert KEY not in output
 
-    def test_where_it_works_it_is_used_although_it_need_not_be(
+    def test_codex_own_is_used_where_ours_is_not_to_be_had(
+        self, model_server: ModelServer, make_agent: MakeAgent, task: AgentTask, tmp_path: Path
+    ) -> None:
+        (tmp_path / "secret").write_text("CANARY")
+        model_server.script = play(CallTools(shell(f"cat {tmp_path}/secret; echo a > a.txt")), Answer({"ok": True}))
+        assert make_agent(**UNCONTAINED).run(task).sandbox == "codex"
+        assert "CANARY" not in model_server.requests[1].tool_outputs[0]
+        assert (task.work / "a.txt").exists()
+
+    def test_codex_own_that_fails_later_is_found_by_what_the_tools_returned(
+        self, model_server: ModelServer, make_agent: MakeAgent, task: AgentTask, tmp_path: Path
+    ) -> None:
+        broken = f'TMPDIR=$(dirname "$CODEX_HOME") exec {tool("codex")} "$@"'
+        shim = wrapper(tmp_path, f'case "$1" in exec) {broken};; *) exec {tool("codex")} "$@";; esac')
+        model_server.script = play(CallTools(shell("echo a > a.txt")), Answer({"ok": True}))
+        with pytest.raises(AgentError) as caught:
+            make_agent(bin=shim, **UNCONTAINED).run(task)
+        assert caught.value.reason == "agent.sandbox"
+        assert caught.value.details["usage"]["requests"] == 2
+        assert not (task.work / "a.txt").exists()
+
+    def test_where_ours_works_it_is_used_although_it_need_not_be(
         self, model_server: ModelServer, make_agent: MakeAgent, task: AgentTask
     ) -> None:
         model_server.script = play(Answer({"ok": True}))
-        assert make_agent(unsafe_no_sandbox=True).run(task).sandbox == "codex"
+        assert make_agent(unsafe_no_sandbox=True).run(task).sandbox == "upkeep"
+
+    def test_a_shim_in_front_of_codex_is_seen_through(
+        self, model_server: ModelServer, make_agent: MakeAgent, task: AgentTask, tmp_path: Path
+    ) -> None:
+        model_server.script = play(Answer({"ok": True}))
+        shim = wrapper(tmp_path, f'exec {tool("codex")} "$@"')
+        assert make_agent(bin=shim).run(task).outcome == "answered"
+
+    def test_what_the_tools_plant_in_codex_own_files_is_not_followed(
+        self, model_server: ModelServer, make_agent: MakeAgent, task: AgentTask, tmp_path: Path
+    ) -> None:
+        """The home of codex is writable to its tools now: the answer and the session may be links to anything."""
+        (tmp_path / "secret").write_text('{"ok": true, "secret": "CANARY"}')
+        plant = (
+            f"home=$(dirname $TMPDIR); ln -sf {tmp_path}/secret $home/codex/sessions/x.jsonl; "
+            f"mkfifo $home/codex/sessions/y.jsonl; mkdir $home/answer.json; ls $home/codex/sessions"
+        )
+        model_server.script = play(CallTools(shell(plant)), Answer({"ok": True}))
+        result = make_agent().run(task)
+        assert "x.jsonl" in model_server.requests[1].tool_outputs[0]
+        assert result.answer == {"ok": True}
+        assert result.transcript is not None
+        assert "CANARY" not in result.transcript.read_text()
 
 
 class TestBeforeTheStart:
     def test_a_probe_says_what_is_there(self, make_agent: MakeAgent) -> None:
         probe = make_agent().probe()
         assert (probe.version, probe.contained, probe.reason) == (TESTED_VERSION, True, "")
+        assert Path(probe.program.argv[0]).read_bytes()[:4] == b"\x7fELF"
 
     def test_a_missing_program(self, make_agent: MakeAgent, task: AgentTask) -> None:
         with pytest.raises(AgentError) as caught:
@@ -414,7 +476,7 @@ class TestBeforeTheStart:
             f'case "$1" in exec) exec {tool("codex")} "$@" --disable no_such;; esac; exec {tool("codex")} "$@"',
         )
         with pytest.raises(AgentError) as caught:
-            make_agent(bin=shim).run(task)
+            make_agent(bin=shim, **UNCONTAINED).run(task)
         assert caught.value.reason == "agent.version"
         assert model_server.requests == []
 

@@ -89,7 +89,6 @@ def test_codex_gets_a_private_home_and_few_variables() -> None:
     }
     assert environment(HOME, "the-key", outside) == {
         "PATH": "/bin",
-        "HTTPS_PROXY": "http://proxy:3128",
         "LANG": "C.UTF-8",
         "HOME": "/run/private/home",
         "CODEX_HOME": "/run/private/codex",
