@@ -479,3 +479,18 @@ def test_a_family_of_names_covers_its_members() -> None:
     after, authored = update([*BASE, call("Exp: blue button", PAY, 90, "PayViewModel.exp")], files)
     assert after == files
     assert authored.summary.no_change
+
+
+def test_a_name_with_characters_that_cannot_be_seen_is_a_doubt() -> None:
+    hidden = call("cart \u202eopened", line=22, symbol="CartScreen.see")
+    after, authored = update([*BASE, hidden, call("cart emptied", line=23, properties=["id", "i\u200bd"])])
+    assert any("characters that cannot be seen" in doubt for doubt in authored.summary.doubts)
+    assert "cart \u202eopened" not in entries(after, "cart")
+    assert entries(after, "cart")["cart emptied"]["properties"] == [{"property": "id"}]
+
+
+def test_an_entry_in_each_of_two_flows_tells_its_own_place() -> None:
+    calls = [call("help opened", line=22, symbol="CartScreen.see"), call("help opened", PAY, 21, "PayViewModel.show")]
+    after, _ = update([*BASE, *calls])
+    assert entries(after, "cart")["help opened"]["description"] == "Help opened; sent from CartScreen.see."
+    assert entries(after, "pay")["help opened"]["description"] == "Help opened; sent from PayViewModel.show."

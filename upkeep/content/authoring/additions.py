@@ -16,7 +16,7 @@ from upkeep.content.authoring import flow_edit, new_flow
 from upkeep.content.authoring.entries import component_of, new_entry
 from upkeep.content.authoring.names import KnownNames
 from upkeep.content.authoring.placement import Decision, Placement
-from upkeep.content.authoring.words import common_words
+from upkeep.content.authoring.words import common_words, visible
 from upkeep.content.authoring.workbook import Workbook
 from upkeep.content.edit import Editor, to_json
 from upkeep.content.entry import sent_as
@@ -34,24 +34,28 @@ def add_events(book: Workbook, delta: ScanDelta, head: ScanResult) -> None:
     calls: dict[str, list[Call]] = defaultdict(list)
     wanted = [*delta.added, *(pair.after for pair in delta.renamed)]
     for call in sorted(wanted, key=lambda call: (call.path, call.line)):
-        if call.name is not None and call.name.strip() and call.name not in known:
-            calls[call.name].append(call)
+        if call.name is None or not call.name.strip() or call.name in known:
+            continue
+        if visible(call.name) != call.name:
+            book.doubt(f"{call.path}:{call.line} sends a name with characters that cannot be seen: {call.name!r}")
+            continue
+        calls[call.name].append(call)
     if not calls:
         return
     placement = Placement(book.content, head, _evidence(book))
-    into: dict[str, list[str]] = defaultdict(list)
-    fresh: dict[str, list[str]] = defaultdict(list)
+    existing = book.content.flows
+    into: dict[str, dict[str, Sequence[Call]]] = defaultdict(dict)
     undecided: dict[str, Decision] = {}
     for name, found in calls.items():
         decision = placement.place(name, found)
-        for slug in decision.flows:
-            (into if slug in book.content.flows else fresh)[slug].append(name)
-        if decision.suspected:
+        for slug, own in decision.calls.items():
+            into[slug][name] = own
+        if not decision.calls:
             undecided[name] = decision
-    types = flow_edit.property_types([flow.data for flow in book.content.flows.values()])
-    for slug, names in into.items():
-        _add_to_flow(book, slug, {name: calls[name] for name in names}, head, types)
-    _add_flows(book, {slug: {name: calls[name] for name in names} for slug, names in fresh.items()})
+    types = flow_edit.property_types([flow.data for flow in existing.values()])
+    for slug in [slug for slug in into if slug in existing]:
+        _add_to_flow(book, slug, into[slug], head, types)
+    _add_flows(book, {slug: own for slug, own in into.items() if slug not in existing})
     _leave_unassigned(book, undecided, calls)
 
 
@@ -114,16 +118,8 @@ class _Neighbours:
         call = calls[0]
         found = []
         for known, event in self._calls:
-            if known.path != call.path:
-                continue
-            depth = (
-                0
-                if known.symbol == call.symbol
-                else 1
-                if known.symbol.split(".")[0] == call.symbol.split(".")[0]
-                else 2
-            )
-            found.append((depth, known.line > call.line, abs(known.line - call.line), event))
+            if known.path == call.path:
+                found.append((*_distance(known, call), event))
         near = [event for *_, event in sorted(found)]
         component = component_of(call)
         same = [event for event, data in self._entries.items() if component in str(data.get("component", "")).split()]
@@ -141,6 +137,13 @@ class _Neighbours:
     def add(self, name: str, calls: Sequence[Call], data: Mapping[str, Any]) -> None:
         self._entries[name] = data
         self._calls += [(call, name) for call in calls]
+
+
+def _distance(known: Call, call: Call) -> tuple[int, bool, int]:
+    """Return how far a call in the same file is from another: function, type or file; behind it or before; lines."""
+    same_type = known.symbol.split(".")[0] == call.symbol.split(".")[0]
+    depth = 0 if known.symbol == call.symbol else 1 if same_type else 2
+    return depth, known.line > call.line, abs(known.line - call.line)
 
 
 def _add_flows(book: Workbook, flows: Mapping[str, Calls]) -> None:
@@ -200,7 +203,7 @@ def _leave_unassigned(book: Workbook, undecided: Mapping[str, Decision], calls: 
         {
             "name": name,
             "suspectedFlows": list(decision.suspected),
-            "callsites": [{"path": call.path, "line": call.line} for call in calls[name]],
+            "callsites": [{"path": visible(call.path), "line": call.line} for call in calls[name]],
             "reason": decision.reason,
         }
         for name, decision in undecided.items()

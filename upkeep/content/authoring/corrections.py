@@ -17,7 +17,7 @@ from functools import partial
 from upkeep.content import diagram_edit
 from upkeep.content.authoring import flow_edit
 from upkeep.content.authoring.entries import component_of
-from upkeep.content.authoring.words import folded
+from upkeep.content.authoring.words import folded, visible
 from upkeep.content.authoring.workbook import Workbook
 from upkeep.content.edit import Editor
 from upkeep.content.entry import sent_as
@@ -34,6 +34,8 @@ def rename_events(book: Workbook, delta: ScanDelta, head: ScanResult) -> None:
     for pair in delta.renamed:
         before, after = pair.before.name, pair.after.name
         if before is None or after is None or before in names or before in here or before == after:
+            continue
+        if visible(after) != after:
             continue
         if folded(before) == folded(after) and pair.after.resolution != "literal":
             book.doubt(
@@ -202,7 +204,7 @@ def change_properties(book: Workbook, delta: ScanDelta, head: ScanResult) -> Non
         paths[call.name].add(call.path)
         edits[call.name] = flow_edit.PropertyEdit(
             name=call.name,
-            added=tuple(item for item in now if item not in before),
+            added=tuple(item for item in now if item not in before and visible(item) == item),
             removed=tuple(item for item in before if item not in now),
             components=tuple({component_of(each) for each in delta.properties if each.name == call.name}),
         )

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from upkeep.content.authoring.words import phrase, type_of
+from upkeep.content.authoring.words import phrase, type_of, visible
 from upkeep.content.folder import Event
 from upkeep.content.scan.model import Call
 
@@ -58,11 +58,11 @@ def property_item(name: str, style: PropertyStyle) -> Any:
 
 def place_of(call: Call) -> str:
     """Return a call's place for a reader: type and function, or the file's name at top level."""
-    return call.symbol or call.path.rpartition("/")[2]
+    return visible(call.symbol or call.path.rpartition("/")[2])
 
 
 def component_of(call: Call) -> str:
-    return type_of(call.symbol) or call.path.rpartition("/")[2].split(".")[0]
+    return visible(type_of(call.symbol) or call.path.rpartition("/")[2].split(".")[0])
 
 
 def new_entry(
@@ -86,7 +86,8 @@ def new_entry(
 
 
 def property_names_of(calls: Sequence[Call]) -> list[str]:
-    return list(dict.fromkeys(item for call in calls for item in call.properties))
+    """Return the names of the properties that calls pass, those left out that hold characters which cannot be seen."""
+    return list(dict.fromkeys(item for call in calls for item in call.properties if visible(item) == item))
 
 
 def _value(
@@ -113,7 +114,7 @@ def _value(
     if key in ("firingLocation", "location"):
         usual = [str(event.data[key]) for event in style if key in event.data]
         with_line = [value for value in usual if _PLACE.fullmatch(value)]
-        return f"{call.path}:{call.line}" if len(with_line) * 2 > len(usual) else place_of(call)
+        return visible(f"{call.path}:{call.line}") if len(with_line) * 2 > len(usual) else place_of(call)
     if key in _STAGES:
         return stage
     if key == "source":

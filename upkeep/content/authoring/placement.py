@@ -19,11 +19,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from upkeep.content.authoring.features import APP, Features
-from upkeep.content.authoring.words import common_words, slug, type_of, words
+from upkeep.content.authoring.words import common_words, slug, type_of, visible, words
 from upkeep.content.entry import sent_as
 from upkeep.content.evidence import Evidence
 from upkeep.content.folder import Content, Flow
@@ -38,10 +38,26 @@ Key = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Decision:
-    """Where an event is documented: `flows` are slugs, of flows that exist or are to be made. Without any, the flows
-    that are equally likely are in `suspected`, and `reason` says why in one sentence."""
+    """Where an event is documented.
 
-    flows: tuple[str, ...] = ()
+    `calls` holds, by slug, the calls for which a flow takes it; the flows exist or are to be made. Without any, the
+    flows that are equally likely are in `suspected`, and `reason` says why in one sentence.
+    """
+
+    calls: Mapping[str, tuple[Call, ...]] = field(default_factory=dict)
+    suspected: tuple[str, ...] = ()
+    reason: str = ""
+
+    @property
+    def flows(self) -> tuple[str, ...]:
+        return tuple(self.calls)
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    """What one file says: its flow, or those that are equally likely and why."""
+
+    flow: str | None
     suspected: tuple[str, ...] = ()
     reason: str = ""
 
@@ -73,13 +89,15 @@ class Placement:
         for call in calls:
             by_file[call.path].append(call)
         decisions = {path: self._place_in_file(path, found) for path, found in by_file.items()}
-        clear = {path: decision.flows[0] for path, decision in decisions.items() if decision.flows}
+        clear = {path: decision.flow for path, decision in decisions.items() if decision.flow is not None}
         if any(flow in self._flows for flow in clear.values()):
             clear = {path: flow for path, flow in clear.items() if flow in self._flows}
         for path, flow in clear.items():
             self._learn(name, flow, by_file[path])
         if clear:
-            return Decision(flows=tuple(dict.fromkeys(clear.values())))
+            shared = [call for call in calls if call.path not in clear]
+            taken = {flow: [call for call in calls if clear.get(call.path) == flow] for flow in clear.values()}
+            return Decision({flow: (*found, *shared) for flow, found in taken.items()})
         suspected = sorted({flow for decision in decisions.values() for flow in decision.suspected})
         return Decision(suspected=tuple(suspected), reason=next(iter(decisions.values())).reason)
 
@@ -89,7 +107,7 @@ class Placement:
             for key in self._places(call.path, call.symbol):
                 self._weights[key][flow][name] = 1.0
 
-    def _place_in_file(self, path: str, calls: Sequence[Call]) -> Decision:
+    def _place_in_file(self, path: str, calls: Sequence[Call]) -> _Verdict:
         left: set[str] | None = None
         for votes in self._signs(path, calls):
             counted = {flow: weight for flow, weight in votes.items() if left is None or flow in left}
@@ -98,11 +116,12 @@ class Placement:
             most = max(counted.values())
             left = {flow for flow, weight in counted.items() if weight * CLEAR > most}
             if len(left) == 1:
-                return Decision(flows=tuple(left))
+                return _Verdict(next(iter(left)))
         if left:
             names = ", ".join(sorted(left))
-            return Decision(suspected=tuple(sorted(left)), reason=f"the events around {path} belong equally to {names}")
-        return Decision(flows=(self._features.of(path).slug,))
+            reason = f"the events around {visible(path)} belong equally to {names}"
+            return _Verdict(None, tuple(sorted(left)), reason)
+        return _Verdict(self._features.of(path).slug)
 
     def _signs(self, path: str, calls: Sequence[Call]) -> Iterator[Counter[str]]:
         for depth in range(3):

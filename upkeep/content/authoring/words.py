@@ -7,8 +7,10 @@ What belongs here: splitting and joining. What does not: what a name stands for 
 from __future__ import annotations
 
 import re
+import unicodedata
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_]+")
+_JOINERS = "\u200c\u200d"
 _TYPE_ENDINGS = (
     "ViewModel", "Component", "Fragment", "Activity", "Controller", "Presenter", "AnalyticsHelper", "AnalyticsManager",
     "AnalyticsTracker", "Analytics", "Tracker", "Impl", "Kt",
@@ -42,6 +44,12 @@ def phrase(name: str) -> str:
 def folded(name: str) -> str:
     """Return what two names have in common that differ only in case and blanks."""
     return "".join(name.split()).casefold()
+
+
+def visible(text: str) -> str:
+    """Return a text without characters that cannot be seen and can mislead: controls, line ends, bidirectional and
+    zero-width ones. The joiners that Indic scripts and emoji need stay."""
+    return "".join(char for char in text if unicodedata.category(char) not in ("Cc", "Cf", "Cs") or char in _JOINERS)
 
 
 def type_of(symbol: str) -> str:

@@ -10,7 +10,7 @@ from datetime import date
 
 from upkeep.content.edit import Editor
 from upkeep.content.folder import CATALOGUE, DIAGRAMS, EVENTS, Content
-from upkeep.content.jsontext import JsonSyntaxError, pointer_of
+from upkeep.content.jsontext import JsonSyntaxError, load, pointer_of
 from upkeep.content.summary import EventRef, RenamedEvent, UnassignedEvent, UpdateSummary
 
 
@@ -64,7 +64,7 @@ class Workbook:
             self.doubt(f"{path} cannot be read, so it was left as it is.")
             return False
         try:
-            if not isinstance(Editor(text).document.value, dict):
+            if not isinstance(load(text)[0], dict):
                 self.doubt(f"{path} is no JSON object, so it was left as it is.")
                 return False
             return self.write(path, edit(text))
