@@ -15,7 +15,7 @@ from pydantic import Field
 from resources.database import open_database
 from upkeep.config import Settings
 from upkeep.content.desk import Desk, open_desk
-from upkeep.database.events import Trigger
+from upkeep.database.events import Outcome, Trigger
 from upkeep.errors import RunCancelled, UpkeepError
 from upkeep.runs import open_run
 
@@ -91,6 +91,8 @@ class ContentDesk(ConfigurableResource[Desk]):
             )
             with desk as opened:
                 yield opened
+                if opened.run.outcome is None and was_cancelled(context.instance, run.run_id):
+                    opened.run.finish(Outcome.CANCELLED, RunCancelled.code)
         except UpkeepError as error:
             raise Failure(error.message, metadata={"code": error.reason}, allow_retries=False) from error
 
@@ -103,13 +105,17 @@ def trigger_of(tags: Mapping[str, str]) -> Trigger:
     return "sensor" if SENSOR_TAG in tags else "ui"
 
 
+def was_cancelled(instance: DagsterInstance, run_id: str) -> bool:
+    run = instance.get_run_by_id(run_id)
+    return run is not None and run.status in (DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED)
+
+
 def may_continue(instance: DagsterInstance, run_id: str) -> Callable[[str], None]:
     """The question that is asked before each step that leaves the house. Raises RunCancelled once a person has
     cancelled the run: the signal that cancels it may still be on its way."""
 
     def before(step: str) -> None:
-        run = instance.get_run_by_id(run_id)
-        if run is not None and run.status in (DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED):
+        if was_cancelled(instance, run_id):
             raise RunCancelled(
                 f"the run was cancelled before it could {step}",
                 remedy="Nothing is lost: start it again with `upkeep update`, or wait for the next poll.",

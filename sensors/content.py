@@ -30,7 +30,7 @@ from dagster import (
     sensor,
 )
 
-from resources.content import subject_of
+from resources.content import PARTITION_TAG, subject_of
 from resources.database import open_database
 from upkeep.config import Settings
 from upkeep.database.state import read_watch
@@ -274,7 +274,8 @@ def _plan(
 
 def subjects_in_flight(instance: DagsterInstance) -> frozenset[str]:
     runs = instance.get_runs(filters=RunsFilter(job_name=JOB, statuses=IN_FLIGHT))
-    return frozenset(run.tags[SUBJECT_TAG] for run in runs if SUBJECT_TAG in run.tags)
+    # A run that a person starts in the UI has a partition and no tag of ours.
+    return frozenset(subject_of(run.tags[PARTITION_TAG]) for run in runs if PARTITION_TAG in run.tags)
 
 
 def ended_at(instance: DagsterInstance, name: str, sha: str, attempt: int) -> list[float]:

@@ -19,6 +19,7 @@ from dagster import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from resources.content import PARTITION_TAG
 from sensors.content import (
     ATTEMPT_TAG,
     JOB,
@@ -221,10 +222,10 @@ def add_run(instance: DagsterInstance, status: DagsterRunStatus, **tags: str) ->
 
 def test_only_runs_that_have_not_ended_are_in_flight() -> None:
     with DagsterInstance.ephemeral() as instance:
-        add_run(instance, DagsterRunStatus.STARTED, **{SUBJECT_TAG: "watch:a"})
-        add_run(instance, DagsterRunStatus.NOT_STARTED, **{SUBJECT_TAG: "watch:b"})
-        add_run(instance, DagsterRunStatus.SUCCESS, **{SUBJECT_TAG: "watch:c"})
-        add_run(instance, DagsterRunStatus.CANCELING, **{SUBJECT_TAG: "watch:d"})
+        add_run(instance, DagsterRunStatus.STARTED, **{PARTITION_TAG: "a"})
+        add_run(instance, DagsterRunStatus.NOT_STARTED, **{PARTITION_TAG: "b"})
+        add_run(instance, DagsterRunStatus.SUCCESS, **{PARTITION_TAG: "c"})
+        add_run(instance, DagsterRunStatus.CANCELING, **{PARTITION_TAG: "d"})
 
         assert subjects_in_flight(instance) == {"watch:a", "watch:b", "watch:d"}
 
