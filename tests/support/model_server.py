@@ -1,14 +1,13 @@
-"""A model that plays a script: an HTTP server on loopback that speaks the Responses API to a real agent CLI.
+"""A model that plays a script: an HTTP server on loopback that speaks to a real agent CLI.
 
-What belongs here: the wire protocol (server-sent events, error bodies, usage) and the vocabulary of scripts. What does
-not: what a test's model says or does (the test), and how a CLI is called (`upkeep/agents`).
+What belongs here: the server, and the vocabulary of scripts. What does not: how a reply looks in each of the three APIs
+(`model_apis.py`), what a test's model says or does (the test), and how a CLI is called (`upkeep/agents`).
 
 A script is a function from the request just received to a reply, so a test can react to what the tools returned:
 
     model_server.script = play(CallTools(shell("echo hi > x")), Answer({"ok": True}))
 
-The protocol is OpenAI's "Responses" with `stream: true`: `response.created`, one `response.output_item.done` an item,
-`response.completed` with usage (https://platform.openai.com/docs/api-reference/responses-streaming).
+The API is told by the path of the request: `/v1/responses`, `/v1/messages` or `/v1/chat/completions`, streamed or not.
 """
 
 from __future__ import annotations
@@ -22,6 +21,8 @@ from typing import Any
 
 import pytest
 
+from tests.support import model_apis as wire
+
 
 @dataclass(frozen=True)
 class Tokens:
@@ -32,33 +33,33 @@ class Tokens:
     output: int = 20
     reasoning: int = 7
 
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "input_tokens": self.input,
-            "input_tokens_details": {"cached_tokens": self.cached},
-            "output_tokens": self.output,
-            "output_tokens_details": {"reasoning_tokens": self.reasoning},
-            "total_tokens": self.input + self.output,
-        }
-
 
 @dataclass(frozen=True)
 class ToolCall:
-    """One function call of the model, by the tool's name in the request's `tools`."""
+    """One function call of the model, by the tool's name in the request's `tools`. `elsewhere`: the same call for a CLI
+    that speaks another API than Responses and has other tools."""
 
     name: str
     arguments: dict[str, Any]
+    elsewhere: dict[str, ToolCall] = field(default_factory=dict)
+
+    def on(self, api: str) -> ToolCall:
+        return self.elsewhere.get(api, self)
 
 
 def shell(command: str) -> ToolCall:
-    """Run a command with codex' shell tool; it returns when the command ends, or after ten seconds."""
-    return ToolCall("exec_command", {"cmd": command, "yield_time_ms": 10_000})
+    """Run a command with the CLI's shell tool. Codex' returns when the command ends, or after ten seconds."""
+    arguments = {"command": command, "description": "run it"}
+    elsewhere = {"messages": ToolCall("Bash", arguments), "chat": ToolCall("bash", arguments)}
+    return ToolCall("exec_command", {"cmd": command, "yield_time_ms": 10_000}, elsewhere)
 
 
 def write_file(path: str, text: str) -> ToolCall:
-    """Create a file by the patch command that codex intercepts in its shell tool."""
+    """Create a file: by the patch command that codex intercepts in its shell tool, by the shell in the others."""
     added = "\n".join("+" + line for line in text.removesuffix("\n").split("\n"))
-    return shell(f"apply_patch <<'EOF'\n*** Begin Patch\n*** Add File: {path}\n{added}\n*** End Patch\nEOF")
+    patch = shell(f"apply_patch <<'EOF'\n*** Begin Patch\n*** Add File: {path}\n{added}\n*** End Patch\nEOF")
+    plain = shell(f"mkdir -p $(dirname {path}) && cat > {path} <<'EOF'\n{text.removesuffix(chr(10))}\nEOF")
+    return ToolCall(patch.name, patch.arguments, plain.elsewhere)
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,12 @@ class Hang:
     streaming: bool = False
 
 
-Reply = CallTools | Answer | Silence | Incomplete | Failure | Hang
+@dataclass(frozen=True)
+class Cut:
+    """The connection ends in the middle of the stream."""
+
+
+Reply = CallTools | Answer | Silence | Incomplete | Failure | Hang | Cut
 
 
 @dataclass(frozen=True)
@@ -130,27 +136,21 @@ class Request:
     body: dict[str, Any]
 
     @property
+    def api(self) -> str:
+        return wire.api_of(self.path)
+
+    @property
     def tools(self) -> list[str]:
-        return [tool.get("name") or tool["type"] for tool in self.body.get("tools", [])]
+        return wire.tools(self.api, self.body)
 
     @property
     def texts(self) -> list[str]:
         """Every text of the conversation, instructions included, in order."""
-        return [
-            part["text"]
-            for item in self.body.get("input", [])
-            if item.get("type") == "message"
-            for part in item["content"]
-            if "text" in part
-        ]
+        return wire.texts(self.api, self.body)
 
     @property
     def tool_outputs(self) -> list[str]:
-        return [
-            item["output"] if isinstance(item["output"], str) else json.dumps(item["output"])
-            for item in self.body.get("input", [])
-            if item.get("type") == "function_call_output"
-        ]
+        return wire.tool_outputs(self.api, self.body)
 
 
 Script = Callable[[Request], Reply]
@@ -216,73 +216,51 @@ def _handler(server: ModelServer) -> type[BaseHTTPRequestHandler]:
             self.close_connection = True
             body = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))) or b"{}")
             request = server.record(self.path, {k.lower(): v for k, v in self.headers.items()}, body)
-            if self.path != "/v1/responses":
+            if not request.api:
                 self._error(Failure(404, f"no such path: {self.path}"))
                 return
             try:
-                self._reply(server.script(request), f"resp_{request.number}")
+                self._reply(request, server.script(request))
             except (BrokenPipeError, ConnectionResetError):
                 # The CLI was killed by a deadline; that is what the test is about.
                 return
 
-        def _reply(self, reply: Reply, response_id: str) -> None:
+        def _reply(self, request: Request, reply: Reply) -> None:
             if isinstance(reply, Failure):
                 self._error(reply)
                 return
             if isinstance(reply, Hang) and not reply.streaming:
                 server.released.wait()
                 return
+            events = wire.events(request, reply)
+            if not request.body.get("stream"):
+                self._body(200, wire.whole(request, reply), {})
+                return
             self.send_response(200)
             self.send_header("content-type", "text/event-stream")
             self.send_header("connection", "close")
             self.end_headers()
-            self._event("response.created", response={"id": response_id})
+            for event in events:
+                self.wfile.write(event)
+                self.wfile.flush()
             if isinstance(reply, Hang):
                 server.released.wait()
-                return
-            for index, item in enumerate(_items(reply, response_id)):
-                self._event("response.output_item.done", output_index=index, item=item)
-            ending: dict[str, Any] = {"id": response_id, "usage": reply.tokens.as_json()}
-            if isinstance(reply, Incomplete):
-                ending["incomplete_details"] = {"reason": reply.reason}
-                self._event("response.incomplete", response=ending)
-            else:
-                self._event("response.completed", response=ending)
-
-        def _event(self, kind: str, **fields: Any) -> None:
-            self.wfile.write(f"event: {kind}\ndata: {json.dumps({'type': kind, **fields})}\n\n".encode())
-            self.wfile.flush()
 
         def _error(self, failure: Failure) -> None:
-            body = json.dumps({"error": {"message": failure.message, "type": "error", "code": None}}).encode()
-            self.send_response(failure.status)
+            error = {"message": failure.message, "type": "error", "code": None}
+            self._body(failure.status, {"type": "error", "error": error}, failure.headers)
+
+        def _body(self, status: int, value: dict[str, Any], headers: dict[str, str]) -> None:
+            body = json.dumps(value).encode()
+            self.send_response(status)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(body)))
-            for name, value in failure.headers.items():
-                self.send_header(name, value)
+            for name, text in headers.items():
+                self.send_header(name, text)
             self.end_headers()
             self.wfile.write(body)
 
     return Handler
-
-
-def _items(reply: CallTools | Answer | Silence | Incomplete, response_id: str) -> list[dict[str, Any]]:
-    """The output items of a reply. Call ids are unique over a conversation: the CLI pairs outputs by them."""
-    if isinstance(reply, CallTools):
-        return [
-            {
-                "type": "function_call",
-                "id": f"fc_{response_id}_{index}",
-                "call_id": f"call_{response_id}_{index}",
-                "name": call.name,
-                "arguments": json.dumps(call.arguments),
-            }
-            for index, call in enumerate(reply.calls)
-        ]
-    if isinstance(reply, Silence):
-        return []
-    content = [{"type": "output_text", "text": reply.text}]
-    return [{"type": "message", "id": f"msg_{response_id}", "role": "assistant", "content": content}]
 
 
 @pytest.fixture

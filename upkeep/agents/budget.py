@@ -12,13 +12,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import ROUND_CEILING, Decimal
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pydantic import BaseModel, ConfigDict, SecretStr, field_serializer
 
 from upkeep.agents.base import Usage
-from upkeep.config import Budgets
 from upkeep.errors import BudgetExhausted
+
+if TYPE_CHECKING:
+    # The gateway starts with every agent run and has no use for the whole configuration.
+    from upkeep.config import Budgets
 
 _UNIT = Decimal("0.000000001")
 _WORDS = {
@@ -38,6 +41,16 @@ def money(value: Decimal) -> str:
     return f"{value:.4f} USD"
 
 
+class Limits(BaseModel):
+    """US dollars, as `budgets:` in the configuration."""
+
+    model_config = ConfigDict(frozen=True)
+
+    per_run_usd: float
+    per_subject_day_usd: float
+    per_agent_month_usd: float
+
+
 class Account(BaseModel):
     """What an agent run is booked to. `run_id` is Upkeep's run: its agent runs (tries) share one budget.
 
@@ -50,7 +63,7 @@ class Account(BaseModel):
     agent: str
     subject: str
     run_id: str
-    budgets: Budgets
+    limits: Limits
 
     @field_serializer("database_url", when_used="json")
     def _revealed(self, value: SecretStr) -> str:
@@ -60,9 +73,9 @@ class Account(BaseModel):
         """The limits that hold at a moment, in the order of locking."""
         day = at.astimezone(UTC)
         return (
-            Scope("run", self.run_id, "", usd(self.budgets.per_run_usd)),
-            Scope("subject_day", self.subject, f"{day:%Y-%m-%d}", usd(self.budgets.per_subject_day_usd)),
-            Scope("agent_month", self.agent, f"{day:%Y-%m}", usd(self.budgets.per_agent_month_usd)),
+            Scope("run", self.run_id, "", usd(self.limits.per_run_usd)),
+            Scope("subject_day", self.subject, f"{day:%Y-%m-%d}", usd(self.limits.per_subject_day_usd)),
+            Scope("agent_month", self.agent, f"{day:%Y-%m}", usd(self.limits.per_agent_month_usd)),
         )
 
 
@@ -75,9 +88,8 @@ class Purse:
     budgets: Budgets
 
     def account(self, agent: str, subject: str) -> Account:
-        return Account(
-            database_url=self.database_url, agent=agent, subject=subject, run_id=self.run_id, budgets=self.budgets
-        )
+        limits = Limits(**self.budgets.model_dump())
+        return Account(database_url=self.database_url, agent=agent, subject=subject, run_id=self.run_id, limits=limits)
 
 
 @dataclass(frozen=True)

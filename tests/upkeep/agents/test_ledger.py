@@ -13,9 +13,8 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 
 from upkeep.agents.base import Usage
-from upkeep.agents.budget import Account, Reservation
+from upkeep.agents.budget import Account, Limits, Reservation
 from upkeep.agents.ledger import DatabaseLedger, presume_dead
-from upkeep.config import Budgets
 from upkeep.database.server import Database
 from upkeep.errors import BudgetExhausted, DatabaseUnavailable
 
@@ -28,7 +27,7 @@ OpenLedger = Callable[..., DatabaseLedger]
 RESERVE = """
 import sys
 from decimal import Decimal
-from upkeep.agents.budget import Account
+from upkeep.agents.budget import Account, Limits
 from upkeep.agents.ledger import DatabaseLedger
 from upkeep.errors import BudgetExhausted
 ledger = DatabaseLedger(Account.model_validate_json(sys.stdin.readline()))
@@ -49,9 +48,9 @@ if sys.argv[2] == "hold":
 
 @pytest.fixture
 def account(database: Database) -> Account:
-    budgets = Budgets(per_run_usd=1, per_subject_day_usd=2, per_agent_month_usd=3)
+    limits = Limits(per_run_usd=1, per_subject_day_usd=2, per_agent_month_usd=3)
     url = SecretStr(database.url)
-    return Account(database_url=url, agent="writer", subject="watch:app", run_id="run-1", budgets=budgets)
+    return Account(database_url=url, agent="writer", subject="watch:app", run_id="run-1", limits=limits)
 
 
 @pytest.fixture

@@ -67,15 +67,17 @@ class Refusal(BaseModel):
 class GatewayReport(BaseModel):
     """What a gateway did. Tokens are counts, money is US dollars.
 
-    `requests`: sent to the provider, whatever came of them. `presumed`: those of them whose figures the provider never
-    sent, booked at the most that they can have cost. `breaker`: the status that made it stop sending (401, 402, 403,
-    429). `dropped`: fields that it took out of requests. `lost` True: the gateway died; nothing here is known.
+    `requests`: answered by the provider, or perhaps. `presumed`: those of them whose figures it never sent, booked at
+    the most that they can have cost. `failed`: requests that it refused. `breaker`: the status that made the gateway
+    stop sending (401, 402, 403, 429). `dropped`: fields that it took out of requests. `lost` True: the gateway died;
+    nothing here is known.
     """
 
     model_config = ConfigDict(frozen=True)
 
     requests: int = 0
     presumed: int = 0
+    failed: int = 0
     input_uncached: int = 0
     cache_read: int = 0
     cache_write: int = 0
