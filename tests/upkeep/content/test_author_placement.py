@@ -136,3 +136,21 @@ def test_a_decision_holds_for_what_comes_after() -> None:
     new = [call("one", path, "A.f"), call("two", path, "A.g")]
     placement = Placement(content(cart=["a"]), ScanResult(commit="b" * 40, calls=tuple(new)), None)
     assert [placement.place(each.name or "", [each]).flows for each in new] == [("unheard",), ("unheard",)]
+
+
+def test_a_module_that_is_most_of_the_app_is_read_by_its_packages() -> None:
+    root = "MyShop/src/main/kotlin/com/acme/shop/ui"
+    paths = [f"{root}/{name}/{file}.kt" for name in ("orders", "products", "payments") for file in "ABC"]
+    wear = "MyShop-Wear/src/main/kotlin/com/acme/shop/ui/stats/A.kt"
+    features = Features([*paths, wear])
+    assert {features.of(path).slug for path in paths} == {"orders", "products", "payments"}
+    assert features.of(wear).slug == "my-shop-wear"
+
+
+def test_modules_of_like_size_are_features() -> None:
+    paths = [
+        f"{module}/src/main/kotlin/com/acme/{part}/A.kt"
+        for module in ("Cart", "Home")
+        for part in ("a1x", "b1x", "c1x")
+    ]
+    assert {Features(paths).of(path).slug for path in paths} == {"cart", "home"}

@@ -5,13 +5,15 @@ the content already says about a place (`placement.py`).
 
 In order: the segment after a marker such as `features/`; the module (what precedes `src/` or follows `Sources/`); the
 first segment of the package that tells anything, after what all files have in common. Segments that stand in every app
-(`ui`, `data`, `commonMain`) tell nothing. A file whose path tells nothing belongs to the app as a whole.
+(`ui`, `data`, `commonMain`) tell nothing. A module that holds most of the app in several packages is the app itself and
+no feature: there the package decides. A file whose path tells nothing belongs to the app as a whole.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -63,6 +65,10 @@ _AFFIX = re.compile(
 )
 
 
+PARTS = 3
+"""Of how many packages a module consists that is an app and no feature."""
+
+
 @dataclass(frozen=True)
 class Feature:
     """A feature as a slug, and how many leading segments of the path its area has: `area` is their folder."""
@@ -76,6 +82,8 @@ class Features:
     where nothing below it tells anything, the feature that the whole upstream is."""
 
     def __init__(self, paths: Iterable[str]) -> None:
+        paths = list(paths)
+        self._monolith = _monolith(paths)
         packages = {tuple(folders[start:]) for folders, start in map(_split, paths) if len(folders) > start}
         columns = zip(*packages, strict=False)
         self._shared = len(list(takewhile(lambda column: len(set(column)) == 1, columns)))
@@ -84,7 +92,8 @@ class Features:
     def of(self, path: str) -> Feature:
         folders, start = _split(path)
         places = [(index, HOLLOW) for index in _marked(folders)]
-        places += [(index, SILENT) for index in (*_modules(folders, start), *self._package(folders, start))]
+        modules = () if _module(folders, start) == self._monolith else _modules(folders, start)
+        places += [(index, SILENT) for index in (*modules, *self._package(folders, start))]
         for index, silent in places:
             name = _told(folders[index], silent)
             if name:
@@ -117,6 +126,25 @@ def _split(path: str) -> tuple[list[str], int]:
 
 def _marked(folders: list[str]) -> Iterable[int]:
     return (index + 1 for index, folder in enumerate(folders[:-1]) if folder.lower() in MARKERS)
+
+
+def _monolith(paths: Sequence[str]) -> tuple[str, ...] | None:
+    """Return the module that is the app itself: it has more than half of all files, and `PARTS` packages or more below
+    what they have in common. An app of one package, or of modules of like size, has none."""
+    split = [(folders, start) for folders, start in map(_split, paths) if len(folders) > start]
+    modules = Counter(_module(folders, start) for folders, start in split)
+    module, count = modules.most_common(1)[0] if modules else ((), 0)
+    if not module or count * 2 <= len(paths):
+        return None
+    packages = {tuple(folders[start:]) for folders, start in split if _module(folders, start) == module}
+    shared = len(list(takewhile(lambda column: len(set(column)) == 1, zip(*packages, strict=False))))
+    parts = {next((told for name in package[shared:] if (told := _told(name, SILENT))), "") for package in packages}
+    return module if len(parts - {""}) >= PARTS else None
+
+
+def _module(folders: list[str], start: int) -> tuple[str, ...]:
+    """Return the folders of a file's module, () where it is in none."""
+    return tuple(folders[: max(_modules(folders, start), default=-1) + 1])
 
 
 def _modules(folders: list[str], start: int) -> Iterable[int]:
