@@ -109,7 +109,7 @@ def _conflicting(engine: Engine, stack: Stack, conflict: Conflict, among: Sequen
     breaker = blame.find(engine, stack, conflict)
     return ConflictingPatch(
         **_line(conflict.patch),
-        conflicts=conflict.files,
+        conflicts=tuple(map(shown, conflict.files)),
         types=conflict.types,
         after=conflict.after,
         broken_by=None if breaker is None else _upstream(breaker.commit),
@@ -124,8 +124,13 @@ def _line(patch: Patch) -> dict[str, Any]:
         "subject": patch.commit.subject,
         "author": patch.commit.author_name,
         "authored_at": patch.commit.authored_at,
-        "files": patch.files,
+        "files": tuple(map(shown, patch.files)),
     }
+
+
+def shown(path: str) -> str:
+    """A path as it stands in records: JSON has no place for bytes that are no UTF-8, so `\\xe9` stands for one."""
+    return path.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def _upstream(commit: RawCommit) -> UpstreamCommit:
@@ -145,7 +150,7 @@ def _escalated(quarantine: Quarantine, stack: Stack, patterns: Sequence[str]) ->
         return ()
     arguments = ["diff-tree", "-r", "-z", "--name-only", "--no-renames", "--end-of-options", stack.base, stack.onto]
     changed = quarantine.git(*arguments).text.split("\0")[:-1]
-    return tuple(path for path in changed if any(matches(path, pattern) for pattern in patterns))
+    return tuple(shown(path) for path in changed if any(matches(path, pattern) for pattern in patterns))
 
 
 def _range_diff(quarantine: Quarantine, stack: Stack, result: Rebased) -> str:

@@ -1,0 +1,210 @@
+"""The report for people, and what a person does next: Markdown from the one model.
+
+What belongs here: words. What does not: facts; each is a field of the report (`report.py`).
+
+Everything that somebody else wrote (subjects, paths, names, what servers say) is escaped: it is data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from upkeep.forges.text import code, fenced, inline
+from upkeep.forks.outcomes import Outcome
+from upkeep.forks.records import ConflictingPatch
+from upkeep.forks.report import Report
+
+_RANGE_DIFF_LIMIT = 40_000
+
+_HEADLINES = {
+    Outcome.NO_CHANGE: "Nothing to do: trunk contains upstream and is what would be pushed",
+    Outcome.VERIFIED: "Verified: the rebase is clean; nothing was moved",
+    Outcome.REBASED: "Rebased and pushed",
+    Outcome.RESTORED: "Trunk was put back",
+    Outcome.CONFLICTS: "Patches conflict; nothing was moved",
+    Outcome.NEEDS_HUMAN: "A person has to look; trunk was not moved",
+    Outcome.LOCAL_FORBIDS: "The repository here forbids it; nothing was moved",
+    Outcome.LOCAL_LEFT: "Pushed; the local trunk was left alone",
+    Outcome.REMOTE_REFUSED: "The remote refused",
+    Outcome.STACK_FAILED: "Trunk is done; restacking its branches failed",
+    Outcome.GATES_FAILED: "A gate failed; nothing was pushed",
+    Outcome.LOCKED: "Somebody else works on this fork",
+    Outcome.CANCELLED: "Cancelled",
+    Outcome.FAILED: "Failed",
+}
+
+
+def render(report: Report) -> str:
+    """The report for people, as Markdown."""
+    lines = [f"# {inline(report.fork)}: {_HEADLINES[report.outcome]}", "", *_head(report)]
+    if report.error:
+        lines += ["", "## What stopped it", "", inline(str(report.error.get("message", "")))]
+        for name in ("expected", "actual", "ref", "holder"):
+            if report.error.get(name):
+                lines.append(f"- {name}: {code(str(report.error[name]))}")
+    if report.next_actions:
+        lines += ["", "## Next", "", *(f"{number}. {text}" for number, text in enumerate(report.next_actions, 1))]
+    lines += [*_shas(report), *_patches(report), *_gates(report), *_moves(report), *_restacks(report), *_rest(report)]
+    return "\n".join(lines) + "\n"
+
+
+def _head(report: Report) -> Iterator[str]:
+    when = f"{report.started:%Y-%m-%d %H:%M} UTC"
+    yield f"- Run {code(report.run_id)}, started by {inline(report.trigger)} at {when}"
+    yield f"- Took {report.seconds:.1f} s; exit code {report.exit_code} ({report.outcome})"
+    if report.stopped_at:
+        yield f"- Stopped at: {inline(report.stopped_at)}"
+    for flag in report.overrides:
+        yield f"- **Override: {inline(flag)}**"
+    if report.takeover:
+        forced = "by force" if report.takeover.forced else "its holder is dead"
+        yield f"- **Lock taken over, {forced}**: {inline(report.takeover.reason)}"
+    if report.delta_pull_request:
+        yield f"- Delta: <{report.delta_pull_request}>"
+
+
+def _shas(report: Report) -> Iterator[str]:
+    snapshot, verification = report.snapshot, report.verification
+    if snapshot is None:
+        return
+    yield from ("", "## Before and after", "", "| | before | after |", "| --- | --- | --- |")
+    after = {each.ref: each.after for each in report.applied.pushed} if report.applied else {}
+    trunk = next((sha for ref, sha in after.items() if sha == (verification and verification.tip)), None)
+    yield f"| trunk | {code(snapshot.trunk)} | {code(trunk or snapshot.trunk)} |"
+    mirror_after = snapshot.upstream if snapshot.upstream in after.values() else snapshot.mirror
+    yield f"| mirror | {code(snapshot.mirror or 'none')} | {code(mirror_after or 'none')} |"
+    yield f"| upstream | {code(snapshot.upstream)} | |"
+    if verification is not None:
+        yield ""
+        yield f"{verification.behind} commit(s) behind upstream; verified in {verification.seconds:.2f} s, " + (
+            "in memory." if verification.method == "memory" else "by git in a worktree:"
+        )
+        yield from (f"- {inline(reason)}" for reason in verification.reasons)
+        if verification.tip:
+            yield f"- Verified tip: {code(verification.tip)}"
+        if verification.version:
+            made = (
+                "used again"
+                if verification.version.reused
+                else "set"
+                if verification.version.commit
+                else "right already"
+            )
+            yield f"- Version {code(verification.version.version)} in {code(verification.version.file)}: {made}"
+
+
+def _patches(report: Report) -> Iterator[str]:
+    verification = report.verification
+    if verification is None:
+        return
+    for conflict in verification.conflicts:
+        yield from ("", *_conflict(conflict))
+    if verification.escalated:
+        yield from ("", "## Upstream changed what a person wants to see", "")
+        yield from (f"- {code(path)}" for path in verification.escalated)
+    if verification.dropped:
+        yield from ("", "## Dropped", "")
+        for each in verification.dropped:
+            why = "upstream has it" if each.why == "upstream" else "nothing of it is left"
+            name = f"{each.number}. {inline(each.subject)} ({code(each.sha[:12])})"
+            yield f"- {name}: {why}: {code(each.proof or 'git says so')}"
+    if verification.kept:
+        yield from ("", f"## Kept: {len(verification.kept)}", "")
+        for kept in verification.kept:
+            moved = f"is now {code(kept.new_sha[:12])}" if kept.new_sha != kept.sha else "did not move"
+            yield f"- {kept.number}. {inline(kept.subject)} ({code(kept.sha[:12])}) {moved}"
+    if verification.range_diff:
+        yield from ("", "<details><summary>How the patches changed (range-diff)</summary>", "")
+        yield from (fenced(verification.range_diff, "diff", limit=_RANGE_DIFF_LIMIT), "", "</details>")
+
+
+def _conflict(conflict: ConflictingPatch) -> Iterator[str]:
+    yield f"## Patch {conflict.number} conflicts: {inline(conflict.subject)}"
+    yield ""
+    yield f"- {code(conflict.sha)} by {inline(conflict.author)}, {conflict.authored_at:%Y-%m-%d}"
+    yield "- " + ", ".join(inline(kind) for kind in conflict.types)
+    yield from (f"- {code(path)}" for path in conflict.conflicts)
+    if conflict.after:
+        yield f"- Touches the files of patch {', '.join(map(str, conflict.after))}, which conflicts too: begin there"
+    if breaker := conflict.broken_by:
+        number = f" (#{breaker.pull_request})" if breaker.pull_request else ""
+        yield (
+            f"- Broken by {code(breaker.sha[:12])} {inline(breaker.subject)}{number}, "
+            f"{inline(breaker.author)}, {breaker.authored_at:%Y-%m-%d}"
+        )
+    yield from ("", fenced("\n".join(conflict.reproduce), "sh"))
+
+
+def _gates(report: Report) -> Iterator[str]:
+    if not report.gates:
+        return
+    yield from ("", "## Gates", "", "| gate | result | s | |", "| --- | --- | ---: | --- |")
+    for gate in report.gates:
+        remarks = [*(["old trunk"] if gate.baseline else []), *(["cached"] if gate.cached else [])]
+        yield f"| {code(gate.command)} | {gate.result} | {gate.seconds:.0f} | {', '.join(remarks)} |"
+
+
+def _moves(report: Report) -> Iterator[str]:
+    applied = report.applied
+    if applied is None:
+        return
+    yield from ("", "## Moved", "")
+    for where, moves in (("remote", applied.pushed), ("here", applied.local)):
+        for move in moves:
+            before = code(move.before or "nothing")
+            yield f"- {where}: {code(move.ref)} from {before} to {code(move.after)}"
+    yield from (f"- {_ours(note)}" for note in applied.notes)
+    if applied.backup:
+        yield f"- To put it back: {code(f'upkeep rebase {report.fork} --restore {report.run_id}')}"
+
+
+def _restacks(report: Report) -> Iterator[str]:
+    if report.restacks:
+        yield from ("", "## Branches on trunk", "")
+    for each in report.restacks:
+        note = f": {inline(each.note)}" if each.note else ""
+        yield f"- {code(each.branch)}: {each.result}{note}"
+
+
+def _rest(report: Report) -> Iterator[str]:
+    for warning in report.warnings:
+        numbers = ", ".join(str(each.number) for each in warning.conflicts)
+        yield from ("", f"**Patch {numbers} will break** when {code(warning.branch)} is merged upstream.")
+    yield from ("", *(_ours(note) for note in report.notes))
+    yield from ("", "## Steps", "", "| step | s |", "| --- | ---: |")
+    yield from (f"| {inline(each.command)} | {each.seconds:.3f} |" for each in report.commands)
+
+
+def next_actions(report: Report) -> Iterator[str]:
+    """What a person does now, as Markdown. Only what the report can back."""
+    if report.outcome in (Outcome.NO_CHANGE, Outcome.REBASED, Outcome.RESTORED):
+        return
+    if report.error and report.error.get("remedy"):
+        yield _ours(str(report.error["remedy"]))
+    if report.outcome is Outcome.VERIFIED:
+        yield f"Apply it: {code(f'upkeep rebase {report.fork}')}."
+    verification = report.verification
+    for conflict in _first_of_each(verification.conflicts if verification else ()):
+        yield f"Mend patch {conflict.number} ({inline(conflict.subject)}): the commands below stop at it."
+    if verification and verification.conflicts:
+        yield f"Push the mended stack to the fork's trunk, then run {code(f'upkeep rebase {report.fork}')} again."
+    if verification and verification.escalated:
+        yield "Read what upstream changed in the paths below; then merge or rebase by hand."
+    if report.applied:
+        yield from map(_ours, report.applied.notes)
+
+
+def _first_of_each(conflicts: Sequence[ConflictingPatch]) -> list[ConflictingPatch]:
+    """Those that do not wait for another one to be mended."""
+    return [conflict for conflict in conflicts if not conflict.after]
+
+
+def _ours(text: str) -> str:
+    """A sentence of our own, whose commands stand between backticks; names and paths in it may be anybody's."""
+    parts = text.split("`")
+    return "".join(code(part, limit=600) if at % 2 else _words(part) for at, part in enumerate(parts))
+
+
+def _words(text: str) -> str:
+    before, after = (" " if text[:1] == " " else ""), (" " if text[-1:] == " " and text.strip() else "")
+    return f"{before}{inline(text, limit=2000)}{after}"
