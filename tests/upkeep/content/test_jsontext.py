@@ -161,6 +161,47 @@ def test_repeated_keys_are_listed_and_the_last_one_counts() -> None:
     assert locate(text, "/a") == text.rindex('"a"')
 
 
+BLANKS = st.text(alphabet=" \t\n\r", max_size=2)
+TRICKY = st.text(alphabet=':" \\,{}[]\n\tab', max_size=4)
+ESCAPED_TOO = st.tuples(TRICKY, st.booleans()).map(
+    lambda drawn: f'"\\u{ord(drawn[0][0]):04x}{json.dumps(drawn[0][1:])[1:]}' if all(drawn) else json.dumps(drawn[0])
+)
+
+
+def member(key: str, before: str, after: str, value: str) -> str:
+    return f"{key}{before}:{after}{value}"
+
+
+MEMBER_TEXTS = st.recursive(
+    ESCAPED_TOO,
+    lambda inner: (
+        st.lists(inner, max_size=3).map(lambda items: f"[{','.join(items)}]")
+        | st.lists(st.builds(member, ESCAPED_TOO, BLANKS, BLANKS, inner), max_size=4).map(
+            lambda members: f"{{{' , '.join(members)}}}"
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(MEMBER_TEXTS, st.data())
+@settings(deadline=None, max_examples=400)
+def test_no_repeated_key_is_missed_whatever_the_strings_hold(text: str, data: st.DataObject) -> None:
+    if data.draw(st.booleans()):
+        # Often enough the same members again, which drawing alone would seldom give.
+        text = f'{{"a":{text},"b" :{text},"{data.draw(st.sampled_from("abc"))}"\n: 1}}'
+    document = parse(text)
+    repeats = any(len(node.members) != len(node.value) for _, node in document.walk() if isinstance(node, Object))
+    assert load(text) == (document.value, repeats)
+    assert bool(document.duplicates) is repeats
+
+
+def test_a_value_too_deep_is_refused_where_a_later_key_repeats_its_own_too() -> None:
+    deep = "[" * MAX_DEPTH + "]" * MAX_DEPTH
+    with pytest.raises(JsonSyntaxError, match="levels of nesting"):
+        load(f'{{"a": {deep}, "a": 1}}')
+
+
 @given(st.lists(st.text()))
 @settings(deadline=None, max_examples=50)
 def test_a_pointer_splits_into_the_parts_it_was_made_of(parts: list[str]) -> None:
