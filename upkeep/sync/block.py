@@ -28,6 +28,7 @@ from ruamel.yaml.events import (
     ScalarEvent,
     SequenceStartEvent,
 )
+from ruamel.yaml.reader import ReaderError
 
 from upkeep.sync.findings import Code
 from upkeep.sync.lines import Lines
@@ -144,6 +145,9 @@ def read(lines: Lines, opening: int, first: int, end: int, indent: int = 0) -> B
         mark = error.problem_mark or error.context_mark
         line = lines.number(source.offset(mark.index)) if mark is not None else opening + 1
         raise BlockFault(line, f"this is no valid YAML: {_words(error.problem or error.context)}", _SYNTAX) from error
+    except ReaderError as error:
+        line = lines.number(source.offset(error.position))
+        raise BlockFault(line, "the block holds a control character", "Remove it.") from error
     except YAMLError as error:
         raise BlockFault(opening + 1, f"this is no valid YAML: {_words(str(error))}", _SYNTAX) from error
     return _block(lines, opening, end, indent, fields, column, flow=flow)
