@@ -139,7 +139,7 @@ def _keep_off_stderr() -> None:
 
 
 def _instance(settings: Settings, dry_run: bool) -> AbstractContextManager[DagsterInstance]:
-    return DagsterInstance.ephemeral() if dry_run else open_instance(settings)
+    return DagsterInstance.ephemeral() if dry_run else open_instance(settings, brief=True)
 
 
 def _ending(seen: _Seen, *, cancelled: bool) -> tuple[Outcome, str, BaseException | None]:
