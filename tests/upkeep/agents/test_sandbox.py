@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.tools import tool
 from upkeep.agents import relay
+from upkeep.agents.folders import remove
 from upkeep.agents.profile import GATEWAY_URL, MIB, Limits, Profile
 from upkeep.agents.sandbox import Sandbox, Stop, probe, raise_if_stopped, require, stopped
 from upkeep.errors import AgentError
@@ -23,14 +24,16 @@ SMALL = Limits(processes=64, memory=256 * MIB, file=4 * MIB, disk=16 * MIB, temp
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
+def place(tmp_path: Path) -> Iterator[Path]:
     """A folder with a work tree, something to read, a private home, and a secret beside them."""
     tool("bwrap")
     for name in ("work", "reads", "home"):
         (tmp_path / name).mkdir()
     (tmp_path / "reads" / "App.kt").write_text("track()\n")
     (tmp_path / "secret").write_text("CANARY")
-    return tmp_path
+    yield tmp_path
+    # pytest's own removal of old folders recurses, and some are very deep.
+    remove(tmp_path / "work")
 
 
 def profile(place: Path, **more: object) -> Profile:

@@ -1,0 +1,153 @@
+"""Attacks that end their run: bombs, floods and hangs. Each ends within seconds, by our doing, with nothing left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.hostile.attacks import ATTACKS
+from tests.hostile.engines import ENGINES
+from tests.hostile.raid import task
+from tests.hostile.scene import Scene, lay_out
+from tests.support.model_server import Answer, CallTools, Hang, ModelServer, Reply, Request, shell
+from upkeep.agents.folders import remove
+from upkeep.agents.profile import GIB, MIB, Limits
+from upkeep.errors import AgentError
+
+BOUNDS = Limits(processes=160, memory=2 * GIB, file=8 * MIB, disk=64 * MIB, temp=16 * MIB)
+SECOND = 1 / 60
+MARK = "hostile-left-behind"
+
+
+@dataclass(frozen=True)
+class Bomb:
+    """`replies` are the model's; `codes` are the errors that may come of it, or "answered"."""
+
+    name: str
+    replies: tuple[Reply, ...]
+    codes: frozenset[str]
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def bomb(command: str) -> tuple[Reply, ...]:
+    return CallTools(shell(command)), Answer({"ok": True})
+
+
+SLEEP = f"exec -a {MARK} sleep 300"
+BOMBS = (
+    Bomb(
+        "fork bomb",
+        bomb(f"bash -c 'for i in $(seq 400); do ({SLEEP}) & done; b() {{ b | b & }}; b; {SLEEP}'"),
+        frozenset({"agent.limit.processes"}),
+    ),
+    Bomb(
+        "memory bomb",
+        bomb("for i in 1 2 3; do python3 -c 'x = bytearray(900 << 20); import time; time.sleep(60)' & done; wait"),
+        frozenset({"agent.limit.memory"}),
+    ),
+    Bomb(
+        "disk filler",
+        bomb("for i in $(seq 4000); do head -c 1M /dev/zero > f$i || break; done; sleep 60"),
+        frozenset({"agent.limit.disk"}),
+    ),
+    Bomb(
+        "disk filler in a private folder",
+        bomb("for i in $(seq 4000); do head -c 1M /dev/zero > ~/f$i || break; done; sleep 60"),
+        frozenset({"agent.limit.disk"}),
+    ),
+    Bomb("one large file", bomb("head -c 900M /dev/zero > big"), frozenset({"answered"})),
+    Bomb("a line of 100 MB", bomb("head -c 100M /dev/zero | tr '\\0' x"), frozenset({"answered"})),
+    Bomb("a hang at the start", (Hang(),), frozenset({"agent.timed_out.idle"}), {"idle_minutes": 2 * SECOND}),
+    Bomb(
+        "a hang in the middle",
+        (Hang(streaming=True),),
+        frozenset({"agent.timed_out.idle"}),
+        {"idle_minutes": 2 * SECOND},
+    ),
+    Bomb(
+        "a tool that hangs",
+        (CallTools(shell(f"bash -c '{SLEEP}'")), Hang()),
+        frozenset({"agent.timed_out.idle", "agent.timed_out.deadline"}),
+        {"idle_minutes": 3 * SECOND, "timeout_minutes": 6 * SECOND},
+    ),
+    Bomb(
+        "work without end",
+        (CallTools(shell("sleep 0.2; echo again")),) * 500,
+        frozenset({"agent.timed_out.deadline"}),
+        {"timeout_minutes": 5 * SECOND},
+    ),
+    Bomb(
+        "a hang after the final event",
+        (CallTools(shell(f"bash -c '{SLEEP} & trap : TERM; echo up'; setsid {SLEEP} &")), Answer({"ok": True})),
+        frozenset({"answered"}),
+    ),
+    Bomb("killing everything it can", bomb("kill -9 -1; echo alive"), frozenset({"agent.failed", "agent.unavailable"})),
+    Bomb(
+        "folders without bottom",
+        bomb('python3 -c \'import os\nfor _ in range(1500): os.mkdir("d"); os.chdir("d")\''),
+        frozenset({"answered", "agent.limit.disk"}),
+    ),
+)
+
+
+@pytest.fixture
+def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    with lay_out(tmp_path.resolve()) as made:
+        monkeypatch.setenv("HOME", str(made.home))
+        yield made
+    # pytest's own removal of old folders recurses, and some are a thousand deep.
+    remove(made.work)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("attack", BOMBS, ids=lambda attack: attack.name.replace(" ", "-"))
+def test_a_bomb_ends_by_our_doing(
+    attack: Bomb,
+    engine: str,
+    scene: Scene,
+    model_server: ModelServer,
+    record_property: Callable[[str, object], None],
+) -> None:
+    record_property("attack", f"hang, flood, bomb: {attack.name}")
+    record_property("engine", engine)
+
+    def script(request: Request) -> Reply:
+        return attack.replies[min(len(request.tool_outputs), len(attack.replies) - 1)]
+
+    model_server.script = script
+    settings = {"limits": BOUNDS, "timeout_minutes": 1, "idle_minutes": 1, "after_final_seconds": 1, **attack.settings}
+    before, began = scene.hosts_files(), time.monotonic()
+    try:
+        ENGINES[engine](model_server, **settings).run(task(scene))
+        code = "answered"
+    except AgentError as error:
+        code = error.reason
+    assert code in attack.codes
+    assert time.monotonic() - began < 60
+    assert left() == []
+    assert scene.victim.poll() is None
+    assert scene.hosts_files() == before
+    size = sum(path.stat().st_size for path in scene.logs.rglob("*") if path.is_file())
+    assert size < 64 * MIB, "what it said is bounded"
+    assert max((path.stat().st_size for path in scene.work.glob("*") if path.is_file()), default=0) <= BOUNDS.file
+
+
+def left() -> list[str]:
+    """Processes of the host that a bomb started."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if entry.read_text(errors="replace").startswith(MARK):
+                found.append(entry.parent.name)
+        except OSError:
+            continue
+    return found
+
+
+def test_there_are_at_least_twenty_five_attacks() -> None:
+    assert len({attack.name for attack in (*ATTACKS, *BOMBS)}) == len(ATTACKS) + len(BOMBS) >= 25
