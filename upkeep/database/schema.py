@@ -19,7 +19,7 @@ from upkeep.database.server import ANALYST, Database
 from upkeep.database.tables import DAGSTER, METRICS, SCHEMA
 from upkeep.errors import DatabaseError
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest migration that this code knows (a test compares it with the folder)."""
 
 _MIGRATIONS = Path(__file__).parent / "migrations"

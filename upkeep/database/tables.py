@@ -7,6 +7,8 @@ the DDL that makes them, its triggers, grants and views (`migrations/`), and pro
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 
@@ -144,3 +146,115 @@ model_requests = sa.Table(
 )
 """Every request of every agent (`upkeep/agents/ledger.py`). `holder`: whose connection reserved it. A `presumed` one's
 figures never came, so all that was reserved counts as spent; a `released` one cost nothing."""
+
+# Sync: what the hub knows of managed repositories (`upkeep/sync/`).
+
+repositories = sa.Table(
+    "repositories",
+    metadata,
+    sa.Column("slug", sa.Text, primary_key=True),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("forge", sa.Text),
+    sa.Column("forge_repo", sa.Text),
+    sa.Column("remote", sa.Text),
+    sa.Column("domain", sa.Text, nullable=False, server_default=""),
+    sa.Column("workplans", JSONB, nullable=False, server_default=sa.text("""'["workplans/*.md"]'::jsonb""")),
+    sa.Column("fix", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False, server_default="managed"),
+    sa.Column("note", sa.Text),
+    sa.Column("registered_at", _Moment, nullable=False, server_default=sa.func.now()),
+    sa.Column("last_state_synced_at", _Moment),
+    sa.Column("last_attempt_at", _Moment),
+    sa.Column("last_attempt_reason", sa.Text),
+    sa.Column("last_head", sa.Text),
+    sa.Column("files", JSONB, nullable=False, server_default=sa.text("'{}'::jsonb")),
+    sa.Column("findings", JSONB, nullable=False, server_default=sa.text("'[]'::jsonb")),
+    sa.CheckConstraint("source IN ('configuration', 'command')", name="repositories_source"),
+    sa.CheckConstraint("state IN ('managed', 'ignored', 'removed')", name="repositories_state"),
+)
+"""The registry. `files`: what `upkeep/sync/drift.py` compares, by path; `findings`: those of the last sync."""
+
+goals = sa.Table(
+    "goals",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("repository", sa.Text, sa.ForeignKey(repositories.c.slug), nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("description", sa.Text, nullable=False, server_default=""),
+    sa.Column("active", sa.Boolean, nullable=False, server_default=sa.true()),
+    sa.Column("set_at", _Moment, nullable=False, server_default=sa.func.now()),
+    sa.Column("set_by", sa.Text, nullable=False, server_default=""),
+    sa.CheckConstraint("source IN ('configuration', 'command')", name="goals_source"),
+    sa.Index("goals_one_active", "repository", "source", unique=True, postgresql_where=sa.text("active")),
+)
+"""What a repository is for. A goal set by command comes before the configuration's."""
+
+
+def _merged() -> list[sa.Column[Any]]:
+    """Columns of what files and hub both have: the status that the hub has, and what both last agreed on."""
+    return [
+        sa.Column("local_id", sa.Text, nullable=False),
+        sa.Column("title", sa.Text, nullable=False),
+        sa.Column("status", sa.Text, nullable=False),
+        sa.Column("base_status", sa.Text, nullable=False),
+        sa.Column("base_updated", sa.Text, nullable=False, server_default=""),
+        sa.Column("present", sa.Boolean, nullable=False, server_default=sa.true()),
+        sa.Column("changed_at", _Moment, nullable=False, server_default=sa.func.now()),
+        sa.Column("changed_by", sa.Text, nullable=False, server_default="sync"),
+    ]
+
+
+def _once(name: str) -> sa.UniqueConstraint:
+    return sa.UniqueConstraint("repository", "local_id", name=name, deferrable=True, initially="DEFERRED")
+
+
+workstreams = sa.Table(
+    "workstreams",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("repository", sa.Text, sa.ForeignKey(repositories.c.slug), nullable=False),
+    *_merged(),
+    sa.Column("domain", sa.Text, nullable=False, server_default=""),
+    sa.Column("file", sa.Text, nullable=False),
+    _once("workstreams_local_id"),
+)
+"""Workplans. `local_id` is the file's `id`; `present`: its file had it at the last sync."""
+
+tasks = sa.Table(
+    "tasks",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("repository", sa.Text, sa.ForeignKey(repositories.c.slug), nullable=False),
+    sa.Column("workstream", sa.Uuid, sa.ForeignKey(workstreams.c.id), nullable=False),
+    *_merged(),
+    sa.Column("priority", sa.Text, nullable=False, server_default=""),
+    sa.Column("needs_human", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("question", sa.Text, nullable=False, server_default=""),
+    sa.Column("depends_on", JSONB, nullable=False, server_default=sa.text("'[]'::jsonb")),
+    sa.Column("position", sa.Integer, nullable=False, server_default=sa.text("0")),
+    _once("tasks_local_id"),
+    sa.Index("tasks_workstream", "workstream"),
+)
+"""`depends_on`: local ids; `position`: from 0 in its file."""
+
+interventions = sa.Table(
+    "interventions",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("repository", sa.Text, sa.ForeignKey(repositories.c.slug), nullable=False),
+    sa.Column("subject", sa.Uuid, nullable=False),
+    sa.Column("local_id", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("question", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False, server_default="open"),
+    sa.Column("answer", sa.Text),
+    sa.Column("answered_by", sa.Text),
+    sa.Column("asked_at", _Moment, nullable=False, server_default=sa.func.now()),
+    sa.Column("closed_at", _Moment),
+    sa.CheckConstraint("kind IN ('question', 'conflict')", name="interventions_kind"),
+    sa.CheckConstraint("state IN ('open', 'answered', 'withdrawn')", name="interventions_state"),
+    sa.Index("interventions_open", "repository", postgresql_where=sa.text("state = 'open'")),
+)
+"""What only a person can decide. `subject`: the id of a task or workstream."""
