@@ -145,7 +145,7 @@ def _move_local(
     moved: list[Moved] = []
     notes: list[str] = []
     fork = place.fork
-    refs = place.repository.refs()
+    refs = place.repository.refs("refs")
     tracking = [(f"refs/remotes/{fork.remotes.fork}/{fork.trunk}", tip)]
     if mirror:
         tracking.append((f"refs/remotes/{fork.remotes.fork}/{fork.mirror_branch}", snapshot.upstream))

@@ -31,7 +31,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from upkeep.database.locks import HEARTBEAT_SECONDS, STALE_AFTER, Holder, here, proven_dead
-from upkeep.errors import LockError, LockLost
+from upkeep.errors import LockError, LockLost, UpkeepError
 from upkeep.forks.records import Record
 
 META = "meta.json"
@@ -120,7 +120,7 @@ class FolderLock:
     def release(self) -> None:
         """Give the folder back, if it is still ours. Never raises."""
         self._released.set()
-        with self._writing, contextlib.suppress(OSError), _alone(self.folder):
+        with self._writing, contextlib.suppress(OSError, LockError), _alone(self.folder):
             found = _read(self.folder)
             if found is not None and found.token == self._meta.token:
                 _remove(self.folder)
@@ -139,16 +139,16 @@ def hold(
     """Hold the folder lock at `folder` (`<home>/forks/<name>/lock`) for the length of the block.
 
     `force` takes over what has shown no sign of life for 6 h and cannot be proven dead, and does nothing else. Raises
-    LockError that names the holder, and LockError (`locked.no_folder`) where no folder can be made.
+    LockError that names the holder, and UpkeepError (`forks.no_room`) where no folder can be made.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _alone(folder) as guard:
             lock = _take(folder, guard, run_id, dict(snapshot or {}), force=force)
     except OSError as error:
-        raise LockError(
+        raise UpkeepError(
             f"no lock can be made at {folder}: {error.strerror}",
-            code="locked.no_folder",
+            code="forks.no_room",
             remedy="Free space there, or make it writable; nothing else was touched.",
             folder=str(folder),
         ) from error
@@ -310,7 +310,11 @@ def _alone(folder: Path) -> Iterator[int]:
                 break
             except BlockingIOError:
                 if time.monotonic() > until:
-                    raise
+                    raise LockError(
+                        f"somebody has been taking or giving back {folder} for {_SETTLE_SECONDS:.0f} s",
+                        remedy="Try again; if it stays so, see what holds the .guard file: `fuser`.",
+                        folder=str(folder),
+                    ) from None
                 time.sleep(0.01)
         yield descriptor
     finally:

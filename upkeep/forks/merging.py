@@ -29,6 +29,7 @@ from upkeep.process import Child, start
 _ANSWER_SECONDS = 120.0
 # The first answer is a merge of a commit with itself: what does not come now does not come at all.
 _PROBE_SECONDS = 5.0
+_END_SECONDS = 1.0
 _CHUNK = 1 << 16
 _NOTE_ONLY = ("Auto-merging",)
 
@@ -71,7 +72,15 @@ class Merger:
         """Make the next merge read its attributes anew; git keeps them for as long as a process lives."""
         child, self._child = self._child, None
         self._pending.clear()
-        if child is not None:
+        if child is None:
+            return
+        child.stdin.close()
+        try:
+            # It has nothing left to do and ends by itself; only one that hangs is looked for and killed.
+            child.wait(_END_SECONDS)
+        except CommandTimeout:
+            pass
+        finally:
             child.terminate(grace=0.0)
 
     def _open(self, sha: str) -> None:

@@ -65,19 +65,19 @@ def push(place: Place, updates: Sequence[Update]) -> None:
             deadline=NETWORK_SECONDS,
             remote=place.push_url,
         )
-    except RemoteUnavailable as error:
-        if not _happened(place, updates):
-            error.details["outcome"] = "unknown"
-            raise
     except GitError as error:
         words = str(error.details.get("words", ""))
         if _NOT_ATOMIC.search(words):
             raise NotAtomic(f"{display_url(place.push_url)} cannot take several refs as one") from error
+        if _happened(place, updates):
+            return
+        # A lease that is refused before anything was sent ends the connection: words alone look like an outage.
         refusal = _refusal(place, updates, str(error.details.get("answer", "")), words)
-        if refusal is None:
-            raise
-        if not _happened(place, updates):
+        if refusal is not None:
             raise refusal from error
+        if isinstance(error, RemoteUnavailable):
+            error.details["outcome"] = "unknown"
+        raise
 
 
 def _seen(place: Place, updates: Sequence[Update]) -> dict[str, str]:

@@ -5,11 +5,22 @@ What belongs here: the reasons. What does not: either way of rebasing (`engine.p
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Iterator
 
 from upkeep.forks import attributes
 from upkeep.forks.quarantine import Quarantine
 from upkeep.forks.stack import SUBMODULE, Stack
+from upkeep.plumbing.command import run_git
+
+_MERGE_TREE = (2, 38)
+"""`git merge-tree --write-tree` came with it."""
+
+
+@functools.cache
+def _git_version() -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", run_git(["version"]).text)[:2])
 
 
 def reasons(quarantine: Quarantine, stack: Stack) -> tuple[str, ...]:
@@ -21,6 +32,9 @@ def reasons(quarantine: Quarantine, stack: Stack) -> tuple[str, ...]:
 
 
 def _reasons(quarantine: Quarantine, stack: Stack) -> Iterator[str]:
+    version = _git_version()
+    if version < _MERGE_TREE:
+        yield f"git {'.'.join(map(str, version))} cannot merge in memory; 2.38 can"
     if stack.merges:
         yield f"{len(stack.merges)} merge commit(s) on the fork, the first {stack.merges[0][:12]}"
     signed = [patch for patch in stack.patches if patch.commit.signed]

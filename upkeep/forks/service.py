@@ -11,6 +11,7 @@ the repository as objects without a ref from then on; the steps after it name it
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ from upkeep.forks import apply as applying
 from upkeep.forks import lock as folder_lock
 from upkeep.forks import report as reporting
 from upkeep.forks import snapshot as snapshots
-from upkeep.forks import summary, verify
+from upkeep.forks import summary, verify, worktree
 from upkeep.forks.apply import Applied
 from upkeep.forks.lock import FolderLock
 from upkeep.forks.outcomes import Outcome, outcome_of
@@ -30,6 +31,8 @@ from upkeep.forks.quarantine import quarantine
 from upkeep.forks.records import Verification
 from upkeep.forks.report import Draft, EarlyWarning, Gate, Report, Restack
 from upkeep.forks.snapshot import Snapshot
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -45,7 +48,6 @@ class Desk:
     may: Callable[[], None] = lambda: None
     config: Mapping[str, str] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
-    scratch: Path | None = None
     held: FolderLock | None = None
     _place: Place | None = None
 
@@ -59,6 +61,11 @@ class Desk:
     def folder(self) -> Path:
         """The fork's own state folder."""
         return self.home / "forks" / self.name
+
+    @property
+    def trees(self) -> Path:
+        """Where temporary worktrees of this fork lie."""
+        return self.folder / "trees"
 
     def check(self) -> None:
         """Raise LockLost or RunCancelled unless the run may go on."""
@@ -97,8 +104,11 @@ def held(desk: Desk, *, force: bool = False) -> Iterator[FolderLock]:
 
 
 def take_snapshot(desk: Desk) -> Snapshot:
-    """Read every SHA that the run starts from. Raises RepositoryNotReady (exit 11), BranchGone, RemoteUnavailable."""
+    """Read every SHA that the run starts from, after what a killed run left was removed. Raises RepositoryNotReady
+    (exit 11), BranchGone, RemoteUnavailable."""
     with desk.draft.step("snapshot", f"git ls-remote and git fetch, {desk.fork.trunk} and {desk.fork.upstream_branch}"):
+        if desk.held is not None:
+            worktree.remove_leftovers(desk.place.repository, desk.trees)
         taken = snapshots.take(desk.place)
         desk.draft.put(snapshot=taken)
         if desk.held is not None:
@@ -120,7 +130,7 @@ def verified(desk: Desk, snapshot: Snapshot) -> Verification:
             version=desk.fork.version,
             tags=snapshot.tags,
             escalate=desk.fork.escalate,
-            scratch=desk.scratch,
+            scratch=desk.trees,
         )
         if result.tip is not None and not result.unchanged:
             place.keep(result.tip, [snapshot.upstream, snapshot.trunk])
@@ -161,7 +171,7 @@ def forecast(desk: Desk, snapshot: Snapshot) -> tuple[EarlyWarning, ...]:
     with desk.draft.step("forecast"), quarantine(desk.place.repository) as place:
         committer = committer_of(desk.place.repository)
         results = {
-            (branch, sha): verify.verify(place, sha, snapshot.trunk, committer, scratch=desk.scratch)
+            (branch, sha): verify.verify(place, sha, snapshot.trunk, committer, scratch=desk.trees)
             for branch, sha in snapshot.next_branches.items()
         }
     warnings = tuple(
@@ -174,10 +184,15 @@ def forecast(desk: Desk, snapshot: Snapshot) -> tuple[EarlyWarning, ...]:
 
 
 def closed(desk: Desk, outcome: Outcome, error: BaseException | None = None) -> Report:
-    """Make the report and write its files. Raises OSError where they cannot be written."""
+    """Make the report and write its files. Where they cannot be written, the report that is returned says so."""
     report = desk.draft.finish(outcome, error)
     report = report.model_copy(update={"next_actions": tuple(summary.next_actions(report))})
-    reporting.write(desk.home, report, summary.render(report))
+    try:
+        reporting.write(desk.home, report, summary.render(report))
+    except OSError as problem:
+        _log.warning("the report of run %s could not be written: %s", desk.run_id, problem)
+        note = f"This report could not be written: {problem.strerror}."
+        report = report.model_copy(update={"notes": (*report.notes, note)})
     return report
 
 

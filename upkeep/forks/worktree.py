@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from upkeep.forks.engine import Conflict, Dropped, Kept, Rebased, conflict_of
 from upkeep.forks.quarantine import Quarantine
 from upkeep.forks.rawcommit import Committer
 from upkeep.forks.stack import Patch, Stack, read_commits
+from upkeep.git import Repository
 from upkeep.plumbing.command import run_git
 from upkeep.process import Completed
 
@@ -91,6 +93,19 @@ class _Shell:
             deadline=_DEADLINE,
             accept=range(256),
         )
+
+
+def remove_leftovers(repository: Repository, folder: Path) -> None:
+    """Remove the worktrees that a killed run left in `folder`, and what the repository knows of them. Whoever calls it
+    holds the fork's lock: nobody else works there. Worktrees elsewhere are not looked at."""
+    if not folder.is_dir():
+        return
+    listed = run_git(["worktree", "list", "--porcelain", "-z"], git_dir=repository.git_dir).text
+    for line in listed.split("\0"):
+        path = Path(line.removeprefix("worktree "))
+        if line.startswith("worktree ") and path.is_relative_to(folder.resolve()):
+            run_git(["worktree", "remove", "--force", "--force", str(path)], git_dir=repository.git_dir)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def sequence_editor(left_out: Sequence[str]) -> str:

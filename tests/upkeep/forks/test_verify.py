@@ -155,6 +155,63 @@ class TestAClean:
         assert result.kept[0].subject == "Änderung"
 
 
+def change(builder: RepoBuilder, *commands: str) -> None:
+    for command in commands:
+        subprocess.run(["sh", "-ec", command], cwd=builder.path, check=True)
+    builder.commit({}, "; ".join(commands))
+
+
+class TestAgreesWithGit:
+    """Each case: what upstream does, what the fork does, and whether that goes."""
+
+    @pytest.mark.parametrize(
+        ("upstream", "ours", "clean"),
+        [
+            ("git mv a.txt moved.txt", "sed -i s/line.3$/ours/ a.txt", True),
+            ("git mv a.txt moved.txt", "git mv a.txt elsewhere.txt", False),
+            ("git mv a.txt moved.txt", "git mv a.txt moved.txt; sed -i s/line.3$/ours/ moved.txt", True),
+            ("git mv dir folder", "printf 'new\n' > dir/new.txt", False),
+            ("git mv dir folder", "sed -i s/line.3$/ours/ dir/c.txt", True),
+            ("chmod +x a.txt", "sed -i s/line.3$/ours/ a.txt", True),
+            ("chmod +x a.txt", "git rm -q a.txt", False),
+            ("printf '\\000\\001theirs' > bin", "printf '\\000\\001ours' > bin", False),
+            ("printf '\\000\\001same' > bin", "printf '\\000\\001same' > bin; echo x > aside", True),
+            ("ln -s a.txt link", "ln -s b.txt link", False),
+            ("rm a.txt; ln -s b.txt a.txt", "sed -i s/line.3$/ours/ a.txt", False),
+            ("sed -i s/$/\\r/ a.txt", "sed -i s/line.3$/ours/ a.txt", False),
+            ("git rm -q -r dir; echo file > dir", "echo more > dir/d.txt", False),
+        ],
+        ids=lambda value: None if isinstance(value, bool) else value,
+    )
+    def test_on(self, fork: RepoBuilder, tmp_path: Path, upstream: str, ours: str, clean: bool) -> None:
+        change(fork, ours)
+        fork.switch("main")
+        change(fork, upstream)
+        fork.switch("trunk")
+        result = check(fork)
+        theirs = real(fork, tmp_path)
+        assert result.method == "memory"
+        assert result.clean is clean
+        if clean:
+            assert result.tip == theirs.tip
+        else:
+            conflict = result.conflicts[0]
+            assert (conflict.sha, conflict.conflicts) == (theirs.stopped, theirs.files)
+
+    @pytest.mark.parametrize(("setting", "clean"), [("true", True), ("false", True), ("conflict", False)])
+    def test_how_directory_renames_are_followed_here(
+        self, fork: RepoBuilder, tmp_path: Path, setting: str, clean: bool
+    ) -> None:
+        fork.git("config", "merge.directoryRenames", setting)
+        fork.commit({"dir/new.txt": "new\n"}, "In the old folder")
+        fork.switch("main")
+        change(fork, "git mv dir folder")
+        fork.switch("trunk")
+        result = check(fork)
+        assert result.clean is clean
+        assert (result.tip or "") == real(fork, tmp_path).tip
+
+
 class TestDropping:
     def test_a_patch_that_upstream_has_names_the_commit_there(self, fork: RepoBuilder, tmp_path: Path) -> None:
         fork.commit({"a.txt": text(l3="same")}, "Ours")
