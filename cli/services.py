@@ -24,7 +24,7 @@ from dagster import DagsterInstance
 
 from cli.supervise import Service, Supervisor
 from orchestration.home import ROOT, open_instance
-from orchestration.reconcile import reconcile
+from orchestration.reconcile import Reconciled, reconcile
 from upkeep import process
 from upkeep.config import Settings
 from upkeep.database import schema
@@ -43,7 +43,7 @@ SOCKET_PATH_LIMIT = 100
 Say = Callable[[str], None]
 
 
-def serve(settings: Settings, *, port: int | None = None, say: Say = print) -> None:
+def serve(settings: Settings, *, port: int | None, say: Say) -> None:
     """Run everything until a signal asks us to end. Raises ConfigError (port taken, already running), DatabaseError,
     ServiceFailed."""
     stop = _Stop()
@@ -242,14 +242,13 @@ def _recover(database: Database, instance: DagsterInstance, say: Say) -> None:
         say(f"closed {len(closed.dagster)} runs that ended with the code server")
 
 
-def _tell_start(say: Say, swept: int, before: str | None, now: str, closed: object) -> None:
+def _tell_start(say: Say, swept: int, before: str | None, now: str, closed: Reconciled) -> None:
     if swept:
         say(f"ended {swept} processes that an earlier start had left behind")
     if before != now:
         say(f"database: {'set up' if before is None else f'migrated from {before}'} at {now}")
-    ended = getattr(closed, "dagster", ())
-    if ended:
-        say(f"closed {len(ended)} runs that an earlier start had left open")
+    if closed.dagster:
+        say(f"closed {len(closed.dagster)} runs that an earlier start had left open")
 
 
 def _tell_ready(say: Say, settings: Settings, port: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from upkeep.errors import ProcessError
@@ -51,7 +51,6 @@ class _Running:
     started_at: float = 0.0
     failures: int = 0
     start_at: float = 0.0
-    statuses: list[int] = field(default_factory=list)
 
 
 def restart_delay(failures: int) -> float:

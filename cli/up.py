@@ -25,4 +25,4 @@ def up(
     from cli.services import serve
     from upkeep.config import load
 
-    serve(load(), port=port)
+    serve(load(), port=port, say=lambda line: print(line, flush=True))
