@@ -244,17 +244,27 @@ class Flow:
         return value if isinstance(value, dict) else {}
 
     @cached_property
-    def events(self) -> tuple[Event, ...]:
+    def event_objects(self) -> list[tuple[int, dict[str, Any]]]:
+        """Entries of `events` that are objects, well-formed or not, each with its index."""
         listed = self.data.get("events")
-        return tuple(
-            Event(item["name"], index, item)
+        return [
+            (index, item)
             for index, item in enumerate(listed if isinstance(listed, list) else [])
-            if isinstance(item, dict) and isinstance(item.get("name"), str) and item["name"]
-        )
+            if isinstance(item, dict)
+        ]
+
+    @cached_property
+    def named_objects(self) -> list[tuple[int, dict[str, Any]]]:
+        """The well-formed ones: what `events` says, without an object of ours for each."""
+        return [pair for pair in self.event_objects if isinstance(name := pair[1].get("name"), str) and name]
+
+    @cached_property
+    def events(self) -> tuple[Event, ...]:
+        return tuple(Event(item["name"], index, item) for index, item in self.named_objects)
 
     @cached_property
     def names(self) -> frozenset[str]:
-        return frozenset(event.name for event in self.events)
+        return frozenset(item["name"] for _, item in self.named_objects)
 
     @cached_property
     def trimmed_names(self) -> frozenset[str]:

@@ -8,7 +8,7 @@ Names are compared as they are: they are what the app sends, odd spellings and t
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from upkeep.content.folder import Flow, event_pointer
@@ -26,8 +26,10 @@ _EVENT_KEYS = frozenset(
 _STAGE_KEYS = frozenset({"name", "description", "events"})
 _DEFINITION_KEYS = frozenset({"type", "description", "values", "constant"})
 _PROPERTY_KEYS = frozenset({"property", "context", "name", "description", "required"})
+_PROPERTY_LISTS = ("properties", "autoProperties")
 _SHAPES: dict[str, type] = {"propertyDefinitions": dict, "stages": list}
-_EVENT_SHAPES: dict[str, type] = {"properties": list, "autoProperties": list, "triggers": list, "nextEvents": list}
+_EVENT_LISTS = ("properties", "autoProperties", "triggers", "nextEvents")
+_NOTHING: list[Any] = []
 
 
 def invalid_events_json_shape(context: Context) -> Iterator[Hit]:
@@ -43,7 +45,7 @@ def invalid_events_json_shape(context: Context) -> Iterator[Hit]:
             message = f"`events` must be an array, not {kind_of(events)}."
             yield Hit(flow.file.path, message, pointer="/events", entry=key_of(events))
             continue
-        for index, event in enumerate(events):
+        for index, event in enumerate(events if len(flow.event_objects) < len(events) else ()):
             if not isinstance(event, dict):
                 message = f"Event {index + 1} must be an object with a `name`, not {kind_of(event)}."
                 yield Hit(flow.file.path, message, pointer=event_pointer(index), entry=key_of(event))
@@ -75,7 +77,9 @@ def missing_events(context: Context) -> Iterator[Hit]:
 
 def missing_event_name(context: Context) -> Iterator[Hit]:
     for flow in _objects(context):
-        for index, event in _event_objects(flow):
+        if len(flow.named_objects) == len(flow.event_objects) and all(map(str.strip, flow.names)):
+            continue
+        for index, event in flow.event_objects:
             name = event.get("name")
             if not is_text(name):
                 problem = "has no `name`" if "name" not in event else f"has the `name` {shown(name)}, which is no text"
@@ -90,13 +94,13 @@ def unknown_stage_event(context: Context) -> Iterator[Hit]:
         for number, stage in enumerate(_list(flow.data.get("stages"))):
             if not isinstance(stage, dict):
                 continue
-            for index, name in enumerate(_list(stage.get("events"))):
-                if isinstance(name, str) and name not in flow.names:
-                    message = (
-                        f"The stage {shown(stage.get('name'))} names {shown(name)}, {_absent(context, flow, name)}"
-                    )
-                    pointer = pointer_of("stages", number, "events", index)
-                    yield Hit(flow.file.path, message, pointer=pointer, entry=key_of(stage.get("name"), name))
+            names, known = _list(stage.get("events")), flow.names
+            for index, name in [
+                (i, name) for i, name in enumerate(names) if isinstance(name, str) and name not in known
+            ]:
+                message = f"The stage {shown(stage.get('name'))} names {shown(name)}, {_absent(context, flow, name)}"
+                pointer = pointer_of("stages", number, "events", index)
+                yield Hit(flow.file.path, message, pointer=pointer, entry=key_of(stage.get("name"), name))
 
 
 def _absent(context: Context, flow: Flow, name: str) -> str:
@@ -112,40 +116,37 @@ def unexpected_shape(context: Context) -> Iterator[Hit]:
             if key in flow.data and not isinstance(flow.data[key], wanted):
                 message = f"`{key}` should be {kind_of(wanted())}, not {kind_of(flow.data[key])}."
                 yield Hit(flow.file.path, message, pointer=pointer_of(key))
-        wrong: dict[str, list[int]] = defaultdict(list)
-        for index, event in _event_objects(flow):
-            for key, wanted in _EVENT_SHAPES.items():
-                if key in event and not isinstance(event[key], wanted):
-                    wrong[key].append(index)
-        for key, places in wrong.items():
-            message = (
-                f"`{key}` should be an array; it is not in {counted(len(places), 'event')}: {_names(flow, places)}."
-            )
-            yield Hit(flow.file.path, message, pointer=event_pointer(places[0], key))
+        for key in _EVENT_LISTS:
+            places = [index for index, event in flow.event_objects if not isinstance(event.get(key, _NOTHING), list)]
+            if places:
+                message = (
+                    f"`{key}` should be an array; it is not in {counted(len(places), 'event')}: {_names(flow, places)}."
+                )
+                yield Hit(flow.file.path, message, pointer=event_pointer(places[0], key))
 
 
 def missing_description(context: Context) -> Iterator[Hit]:
     for flow in _objects(context):
         if not is_text(flow.data.get("description")):
             yield Hit(flow.file.path, "The flow has no description.", pointer="")
-        bare = [event for event in flow.events if not is_text(event.data.get("description"))]
+        bare = [(index, event) for index, event in flow.named_objects if not is_text(event.get("description"))]
         if bare:
             message = (
-                f"{len(bare)} of {counted(len(flow.events), 'event')} {'has' if len(bare) == 1 else 'have'} no "
-                f"description: {listed(event.name for event in bare)}."
+                f"{len(bare)} of {counted(len(flow.named_objects), 'event')} {'has' if len(bare) == 1 else 'have'} no "
+                f"description: {listed(event['name'] for _, event in bare)}."
             )
-            yield Hit(flow.file.path, message, pointer=bare[0].pointer)
+            yield Hit(flow.file.path, message, pointer=event_pointer(bare[0][0]))
 
 
 def undefined_property(context: Context) -> Iterator[Hit]:
     for flow in _objects(context):
         definitions = flow.data.get("propertyDefinitions")
-        if not isinstance(definitions, dict):
+        if not isinstance(definitions, dict) or definitions.keys() >= _used_properties(flow):
             continue
         uses: Counter[str] = Counter()
         first: dict[str, str] = {}
         for event in flow.events:
-            for key in ("properties", "autoProperties"):
+            for key in _PROPERTY_LISTS:
                 for index, item in enumerate(_list(event.data.get(key))):
                     name = property_name(item)
                     if name is not None and name not in definitions:
@@ -157,6 +158,18 @@ def undefined_property(context: Context) -> Iterator[Hit]:
             yield Hit(flow.file.path, message, pointer=next(iter(first.values())))
 
 
+def _used_properties(flow: Flow) -> set[str]:
+    """Return the names of all properties of a flow's events."""
+    names = {
+        item if item.__class__ is str else property_name(item)
+        for _, event in flow.named_objects
+        for key in _PROPERTY_LISTS
+        if key in event
+        for item in _list(event[key])
+    }
+    return {name for name in names if name is not None}
+
+
 def property_name(item: Any) -> str | None:
     """Return the name in any of the three forms of a property: a text, `{"property": …}`, `{"name": …}`."""
     if isinstance(item, dict):
@@ -166,6 +179,8 @@ def property_name(item: Any) -> str | None:
 
 def repeated_name(context: Context) -> Iterator[Hit]:
     for flow in _objects(context):
+        if len(flow.names) == len(flow.named_objects):
+            continue
         groups: dict[str, list[int]] = defaultdict(list)
         uses = Counter(event.name for event in flow.events)
         for event in flow.events:
@@ -200,22 +215,42 @@ def unknown_key(context: Context) -> Iterator[Hit]:
 
 
 def _strange_objects(flow: Flow) -> Iterator[tuple[str, str, set[str]]]:
-    """Yield `(what, pointer, keys)` for every object of a known kind that has keys the format does not have."""
-    definitions = flow.data.get("propertyDefinitions")
+    """Yield `(what, pointer, keys)` for every object of a known kind that has keys the format does not have.
+
+    Each kind is first looked at as a whole, in few steps: nearly always it has nothing strange.
+    """
     if flow.data.keys() - _FLOW_KEYS:
         yield "flow", "", flow.data.keys() - _FLOW_KEYS
-    for name, value in (definitions if isinstance(definitions, dict) else {}).items():
-        if isinstance(value, dict) and not value.keys() <= _DEFINITION_KEYS:
-            yield "property definition", pointer_of("propertyDefinitions", name), value.keys() - _DEFINITION_KEYS
+    found = flow.data.get("propertyDefinitions")
+    definitions: dict[str, Any] = found if isinstance(found, dict) else {}
+    if not _keys_of(definitions.values()) <= _DEFINITION_KEYS:
+        for name, value in definitions.items():
+            if isinstance(value, dict) and not value.keys() <= _DEFINITION_KEYS:
+                yield "property definition", pointer_of("propertyDefinitions", name), value.keys() - _DEFINITION_KEYS
     for index, stage in enumerate(_list(flow.data.get("stages"))):
         if isinstance(stage, dict) and not stage.keys() <= _STAGE_KEYS:
             yield "stage", pointer_of("stages", index), stage.keys() - _STAGE_KEYS
-    for index, event in _event_objects(flow):
-        if not event.keys() <= _EVENT_KEYS:
-            yield "event", event_pointer(index), event.keys() - _EVENT_KEYS
+    if not _keys_of(event for _, event in flow.event_objects) <= _EVENT_KEYS:
+        for index, event in flow.event_objects:
+            if not event.keys() <= _EVENT_KEYS:
+                yield "event", event_pointer(index), event.keys() - _EVENT_KEYS
+    if (
+        not _keys_of(item for _, event in flow.event_objects for item in _list(event.get("properties")))
+        <= _PROPERTY_KEYS
+    ):
+        yield from _strange_properties(flow)
+
+
+def _strange_properties(flow: Flow) -> Iterator[tuple[str, str, set[str]]]:
+    for index, event in flow.event_objects:
         for place, item in enumerate(_list(event.get("properties"))):
             if isinstance(item, dict) and not item.keys() <= _PROPERTY_KEYS:
                 yield "property", event_pointer(index, "properties", place), item.keys() - _PROPERTY_KEYS
+
+
+def _keys_of(values: Iterable[Any]) -> set[str]:
+    """Return the keys of all objects among some values."""
+    return set[str]().union(*[value for value in values if isinstance(value, dict)])
 
 
 def event_name_tidied(context: Context) -> Iterator[Hit]:
@@ -257,10 +292,6 @@ def _tidy(name: str) -> str:
 def _objects(context: Context) -> Iterator[Flow]:
     """Yield the flows whose events.json is an object."""
     return (flow for flow in context.flows if isinstance(flow.file.value, dict))
-
-
-def _event_objects(flow: Flow) -> Iterator[tuple[int, dict[str, Any]]]:
-    return ((index, item) for index, item in enumerate(_list(flow.data.get("events"))) if isinstance(item, dict))
 
 
 def _list(value: Any) -> list[Any]:
