@@ -5,6 +5,9 @@ whether a diagram is right (`validate.py`).
 
 All offsets count code points of the file's text; lines count from 1. Blocks are found as CommonMark finds them, so a
 fence in a list or a quotation is one too.
+
+The grammar is imported where a block needs it: most are plain (`sketch.py`), and it is the largest import of a
+validation.
 """
 
 from __future__ import annotations
@@ -13,12 +16,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from upkeep.content.flowchart import Flowchart, FlowchartSyntaxError, Node, first_word, is_flowchart, parse_flowchart
 from upkeep.content.lines import LineIndex
 from upkeep.content.markdown import FenceLines, HeadingLines, outline
 from upkeep.content.sketch import Sketch, plain_sketch, sketch_of
+
+if TYPE_CHECKING:
+    from upkeep.content.flowchart import Flowchart, FlowchartSyntaxError, Node
 
 EVENT_CLASS = "event"
 LEGEND_LABEL = "analytics event name"
@@ -91,15 +96,23 @@ class MermaidBlock:
 
     @cached_property
     def is_flowchart(self) -> bool:
-        return self._plain is not None or is_flowchart(self.text)
+        if self._plain is not None:
+            return True
+        from upkeep.content.flowchart import is_flowchart
+
+        return is_flowchart(self.text)
 
     @cached_property
     def diagram_type(self) -> str:
         """The word that says what kind of diagram it is: "flowchart", "sequenceDiagram", …"""
+        from upkeep.content.flowchart import first_word
+
         return first_word(self.text)
 
     @cached_property
     def _parsed(self) -> tuple[Flowchart | None, FlowchartSyntaxError | None]:
+        from upkeep.content.flowchart import FlowchartSyntaxError, parse_flowchart
+
         if not self.is_flowchart:
             return None, None
         try:

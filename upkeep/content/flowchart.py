@@ -20,10 +20,8 @@ from functools import cached_property
 from typing import NoReturn
 
 from upkeep.content.lines import LineIndex
+from upkeep.content.sketch import MAX_EDGES
 from upkeep.errors import ContentInvalid
-
-MAX_EDGES = 500
-"""Mermaid's default `maxEdges`."""
 
 KEYWORD = re.compile(r"\s*(flowchart-elk|flowchart|graph)\b")
 _LINE_BREAK = re.compile(r"<br\s*/?>|\\n|\n", re.IGNORECASE)

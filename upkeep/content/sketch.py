@@ -13,8 +13,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
-from upkeep.content.flowchart import MAX_EDGES, Flowchart
+if TYPE_CHECKING:
+    from upkeep.content.flowchart import Flowchart
+
+MAX_EDGES = 500
+"""Mermaid's default `maxEdges`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +60,11 @@ def plain_sketch(text: str) -> Sketch | None:
         return None
     labels: dict[str, str] = {}
     classes: dict[str, list[str]] = {}
-    for members, class_name, name, label in parts.findall(text, text.index("\n")):
-        if label:
-            labels[name] = label[1:-1] if label[0] == '"' else label.strip()
+    for members, class_name, name, quoted, bare in parts.findall(text, text.index("\n")):
+        if quoted:
+            labels[name] = quoted
+        elif bare:
+            labels[name] = bare.strip()
         elif name:
             labels.setdefault(name, name)
         elif members:
@@ -87,6 +94,8 @@ def _expressions() -> tuple[re.Pattern[str], re.Pattern[str]]:
     comment = r"%%[^\n]++"
     line = rf"[ \t]*+(?:{comment}|{members}|{definition}|{chain})?+"
     whole = rf"(?:flowchart|graph) ++(?:TB|TD|BT|LR|RL)[ \t]*+\n(?:{line}\n)*+(?:{line})"
-    skipped = rf"%%[^\n]*+|classDef [^\n]*+|\|{label}\|"
-    found = rf'{skipped}|class ([\w,]++) (\w++)|([A-Za-z]\w*+)(?:[\[({{]++("[^"]*+"|[^\[\](){{}}|"\n]++)[\])}}]++)?+'
+    # What lies between goes in one step, up to the end: a search that fails would begin again in the middle of it.
+    skipped = rf"(?:[^A-Za-z%|]++|%%[^\n]*+|classDef [^\n]*+|\|{label}\|)*+"
+    node = r'([A-Za-z]\w*+)(?:[\[({]++(?:"([^"]*+)"|([^\[\](){}|"\n]++))[\])}]++)?+'
+    found = rf"{skipped}(?:class ([\w,]++) (\w++)|{node}|\Z)"
     return re.compile(whole, re.ASCII), re.compile(found, re.ASCII)

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from tests.support.flowcharts import ACCEPTED, REFUSED
 from tests.support.sample_content import real_content
 from upkeep.content.flowchart import (
-    MAX_EDGES,
     Flowchart,
     FlowchartSyntaxError,
     is_flowchart,
@@ -17,6 +16,7 @@ from upkeep.content.flowchart import (
     parse_flowchart,
 )
 from upkeep.content.folder import Content, read_folder
+from upkeep.content.sketch import MAX_EDGES
 
 
 @pytest.mark.parametrize("text", ACCEPTED)

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from upkeep.content.diagrams import EVENT_CLASS, LEGEND_LABEL, DiagramFile, Directive, Heading, MermaidBlock
-from upkeep.content.flowchart import FlowchartSyntaxError, Node, label_title, parse_flowchart
 from upkeep.content.folder import DIAGRAMS, Flow
 from upkeep.content.rules.base import Context, Hit, counted, key_of, listed, shown
+
+if TYPE_CHECKING:
+    from upkeep.content.flowchart import FlowchartSyntaxError, Node
 
 _MAIN = re.compile("main|funnel", re.IGNORECASE)
 _MARKUP = re.compile(r"[`*_]")
@@ -61,6 +64,8 @@ def _refusals(context: Context, block: MermaidBlock) -> list[tuple[int, int | No
 def _all_syntax_errors(text: str, first: FlowchartSyntaxError) -> list[FlowchartSyntaxError]:
     """Return the errors of other lines too, as they show once the lines before are taken out: a person would rather
     mend all of them at once. Stops where taking out a line could itself be the cause."""
+    from upkeep.content.flowchart import FlowchartSyntaxError, parse_flowchart
+
     errors = [first]
     lines = text.split("\n")
     while len(errors) < MAX_ERRORS_A_DIAGRAM and errors[-1].line > 1:
@@ -124,6 +129,8 @@ def unknown_event_node(context: Context) -> Iterator[Hit]:
 def _is_known(label: str, flow: Flow) -> bool:
     if label in flow.trimmed_names:
         return True
+    from upkeep.content.flowchart import label_title
+
     title = label_title(label)
     return title in flow.trimmed_names or title == LEGEND_LABEL
 
@@ -169,9 +176,11 @@ def event_in_no_diagram(context: Context) -> Iterator[Hit]:
         labels = {
             label for block in diagrams.blocks if block.sketch is not None for label in block.sketch.labels.values()
         }
-        names = dict.fromkeys(event.name for event in flow.events)
+        names = dict.fromkeys(item["name"] for _, item in flow.named_objects)
         if labels.issuperset(names):
             continue
+        from upkeep.content.flowchart import label_title
+
         titles = {label_title(label) for label in labels}
         # What a diagram that does not parse shows is not known: a name that it mentions may well be in it.
         broken = [block.text for block in diagrams.blocks if block.sketch is None]
