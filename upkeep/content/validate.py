@@ -116,12 +116,12 @@ def validate(
     context = Context(content, base=before, evidence=evidence, verdicts=verdicts)
     hits = [(rule, hit) for rule in RULES for hit in rule.find(context)]
     findings = _findings(content, hits, _Existing(before) if before is not None else None)
-    return ValidationReport(
+    return ValidationReport.model_construct(
         findings=tuple(findings),
         checks_run=tuple(run),
         checks_unavailable=unavailable,
         flows=len(content.flows),
-        events=sum(len(flow.events) for flow in content.flows.values()),
+        events=sum(len(flow.named_objects) for flow in content.flows.values()),
         names=len(content.names),
         diagrams=sum(len(flow.diagrams.blocks) for flow in content.flows.values() if flow.diagrams is not None),
     )
@@ -187,7 +187,7 @@ def _findings(content: Content, hits: list[tuple[Rule, Hit]], existing: _Existin
             line, column = file.document.position(hit.pointer) if many else file.position(hit.pointer)
         known = existing is not None and existing.excuses(rule, hit)
         findings.append(
-            Finding(
+            Finding.model_construct(
                 code=rule.code,
                 severity="warning" if known else rule.severity,
                 file=_printable(hit.file),
