@@ -203,7 +203,7 @@ ATTACKS = (
                     *(f"{scene.upstream}/App.kt", f"{scene.root}/x", "/usr/local/bin/git", "/etc/profile"),
                 )
             )
-            + f"; rm -rf {scene.home} {scene.other} {scene.upstream} {scene.state}"
+            + f"; find {scene.home} {scene.other} {scene.upstream} {scene.state} -delete"
         ),
         both(
             changed,

@@ -21,7 +21,8 @@ from upkeep.agents.harvest import Harvest, harvest, snapshot
 from upkeep.errors import AgentError
 from upkeep.git import Repository
 
-RAN = "attack-was-run"
+RAN = "attack-was-run-42"
+"""What the shell says after an attack. It is computed, for a CLI that refuses a command repeats its words."""
 SCHEMA = {
     "type": "object",
     "properties": {"ok": {"type": "boolean"}},
@@ -93,7 +94,7 @@ def raid(agent: Agent, scene: Scene, server: ModelServer, attacks: Sequence[Atta
         outcome.outputs.update(zip(names, outputs, strict=False))
         if len(outputs) >= len(attacks) or not request.tools:
             return Answer({"ok": True})
-        return CallTools(shell(f"{attacks[len(outputs)].command(scene)}\necho {RAN}"))
+        return CallTools(shell(f"{attacks[len(outputs)].command(scene)}\necho attack-was-run-$((6 * 7))"))
 
     server.script = script
     before = snapshot(scene.work)

@@ -2,65 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from tests.hostile.attacks import ATTACKS
 from tests.hostile.engines import ENGINES
-from tests.hostile.raid import raid
+from tests.hostile.raid import RAN, raid
 from tests.hostile.scene import CANARIES, VARIABLES, Scene, lay_out
 from tests.support.model_server import ModelServer
 from tests.support.tools import tool
 
-ALL_BUT_NETWORK = "--unshare-user --unshare-pid --unshare-ipc --unshare-uts --unshare-cgroup-try"
-PROBE = "upkeep-probe-"
+ALL_BUT_NETWORK = ("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try")
 
 
 @dataclass(frozen=True)
 class Weakening:
-    """`edit`: bubblewrap's arguments as they become, as lines of shell that may look at "$@"; `attack`: what gets
+    """`instead`: what stands in place of an argument. `late`: what is added after all mounts. `attack`: what must get
     through then."""
 
     attack: str
-    edit: Callable[[Scene], str]
-
-
-def without(*flags: str, instead: str = "") -> str:
-    """Drop flags, by rotating the arguments through themselves."""
-    dropped = "|".join(flags)
-    return (
-        'count=$#; while [ $count -gt 0 ]; do case "$1" in '
-        f'{dropped}) set -- "$@" {instead};; *) set -- "$@" "$1";; esac; shift; count=$((count - 1)); done'
-    )
+    instead: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    late: Callable[[Scene], tuple[str, ...]] = lambda scene: ()
 
 
 WEAKENINGS = (
-    Weakening("loopback", lambda scene: without("--unshare-all", instead="--unshare-user --unshare-pid --unshare-ipc")),
-    Weakening("abstract-socket", lambda scene: without("--unshare-all", instead="--unshare-user --unshare-pid")),
-    Weakening("home", lambda scene: f'set -- --ro-bind-late {scene.home} "$@"'),
-    Weakening("environment", lambda scene: without("--clearenv", instead=f"--setenv GH_TOKEN {CANARIES['GH_TOKEN']}")),
-    Weakening("writing-outside", lambda scene: f'set -- --bind-late {scene.other} "$@"'),
+    Weakening("loopback", {"--unshare-all": ALL_BUT_NETWORK}),
+    Weakening("abstract-socket", {"--unshare-all": ALL_BUT_NETWORK}),
+    Weakening("environment", late=lambda scene: ("--setenv", "GH_TOKEN", CANARIES["GH_TOKEN"])),
+    Weakening("home", late=lambda scene: ("--ro-bind", str(scene.home), str(scene.home))),
+    Weakening("writing-outside", late=lambda scene: ("--bind", str(scene.other), str(scene.other))),
+    Weakening("repositorys-own-token", late=lambda scene: unhidden(scene.work / ".git")),
+    Weakening("instructions-of-the-repository", late=lambda scene: unhidden(scene.work / "AGENTS.md")),
 )
 
 
-def weakened(weakening: Weakening, scene: Scene) -> str:
-    """A bubblewrap with one thing changed. The probe before the run gets the real one: it would see through this.
+def unhidden(path: Path) -> tuple[str, ...]:
+    return ("--ro-bind", str(path), str(path))
 
-    A late bind comes after all others, before the command.
-    """
+
+def weakened(weakening: Weakening, scene: Scene) -> str:
+    """A bubblewrap with one thing changed. The probe before the run gets the real one: it would see through most."""
     path = scene.root / "bwrap"
-    late = (
-        'case "$1" in --ro-bind-late|--bind-late) kind=${1%-late}; folder=$2; shift 2; '
-        'count=$#; done=; while [ $count -gt 0 ]; do [ "$1$done" = "--remount-ro" ] && [ "$2" = / ] && '
-        '{ set -- "$@" $kind "$folder" "$folder"; done=1; }; set -- "$@" "$1"; shift; count=$((count - 1)); done;; esac'
-    )
-    real = tool("bwrap")
+    edits = {"instead": dict(weakening.instead), "late": weakening.late(scene)}
     path.write_text(
-        f'#!/bin/sh\ncase "$*" in *{PROBE}*|--version) exec {real} "$@";; esac\n'
-        f'{weakening.edit(scene)}\n{late}\nexec {real} "$@"\n'
+        f"#!{sys.executable} -IS\n"
+        "import json, os, sys\n"
+        f"edits, real, given = json.loads({json.dumps(edits)!r}), {tool('bwrap')!r}, sys.argv[1:]\n"
+        "if not any('upkeep-probe-' in part for part in given) and '--version' not in given:\n"
+        "    end = given.index('--')\n"
+        "    root = max(i for i in range(end) if given[i:i + 2] == ['--remount-ro', '/'])\n"
+        "    flags = given[:root] + edits['late'] + given[root:end]\n"
+        "    given = [new for old in flags for new in edits['instead'].get(old, [old])] + given[end:]\n"
+        "os.execv(real, [real, *given])\n"
     )
     path.chmod(0o755)
     return str(path)
@@ -77,5 +75,5 @@ def test_a_weakened_sandbox_lets_the_attack_through(
             monkeypatch.setenv(name, CANARIES[name])
         agent = ENGINES["codex"](model_server, bwrap=weakened(weakening, scene))
         outcome = raid(agent, scene, model_server, [attack], tmp_path / "bare")
-        assert outcome.error is None
+        assert RAN in outcome.outputs[attack.name]
         assert attack.breaches(outcome) != []

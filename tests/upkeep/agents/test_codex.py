@@ -125,6 +125,7 @@ def test_usage_is_the_servers_to_the_token(model_server: ModelServer, make_agent
         price_source=usage.price_source,
         basis="gateway",
         complete=True,
+        gap=0.0,
     )
     # Per million tokens of gpt-5.2: 1.75 input, 0.175 cached input, 14 output, reasoning included.
     assert usage.cost_usd == pytest.approx((1200 * 1.75 + 1800 * 0.175 + 130 * 14) / 1e6)
