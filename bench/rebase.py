@@ -123,21 +123,20 @@ def with_git(repository: Path, folder: Path) -> tuple[str, float]:
 
 
 def in_memory(repository: Path) -> tuple[str, float]:
-    from upkeep.forks.engine import Engine
     from upkeep.forks.quarantine import quarantine
     from upkeep.forks.rawcommit import Committer
-    from upkeep.forks.stack import read_stack
+    from upkeep.forks.verify import verify
     from upkeep.git import Repository
 
     opened = Repository.open(repository)
     onto, head = str(opened.resolve("upstream")), str(opened.resolve("fork"))
     committer = Committer("Rita Rebase", "rita@example.com", datetime.fromtimestamp(WHEN, UTC))
     started = time.perf_counter()
-    with quarantine(opened) as folder, Engine(folder, committer) as engine:
-        result = engine.rebase(read_stack(folder, onto, head))
+    with quarantine(opened) as folder:
+        result = verify(folder, onto, head, committer)
     seconds = time.perf_counter() - started
-    if not result.clean:
-        raise SystemExit(f"{len(result.conflicts)} patches conflict in a history that was made to have none")
+    if result.tip is None or result.method != "memory":
+        raise SystemExit(f"not clean in memory: {result.conflicts}, {result.reasons}")
     return result.tip, seconds
 
 

@@ -38,7 +38,10 @@ class Top:
 
 
 def kind_of(commit: RawCommit) -> Kind | None:
-    """Which of our own commits this is; None: somebody else's. The trailer has to stand in the last paragraph."""
+    """Which of our own commits this is; None: somebody else's. Ours has Upkeep as its author and the trailer in its
+    last paragraph: what is taken for ours is not carried over, so a copied trailer alone does not do."""
+    if not commit.author.startswith(AUTHOR.encode() + b" "):
+        return None
     last = commit.text.rstrip().rpartition("\n\n")[2]
     found = _MARK.search(last)
     return None if found is None else "version" if found[1] == "version" else "fix"

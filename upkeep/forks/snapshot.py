@@ -17,6 +17,7 @@ from fnmatch import fnmatchcase
 from pydantic import Field
 
 from upkeep.errors import BranchGone, GitError, RemoteUnavailable, RepositoryNotReady
+from upkeep.forks.ownership import newest_version
 from upkeep.forks.place import Place, Worktree
 from upkeep.forks.records import Record
 from upkeep.git import Repository
@@ -31,7 +32,8 @@ _LINE = re.compile(r"([0-9a-f]{40})\t(\S+)")
 class Snapshot(Record):
     """SHAs by what they are. `trunk`, `mirror`, `next_branches` and `backups` (by run) are the remote's, `local_…` are
     the repository's here; None: there is no such branch. `stack` holds the fork's own branches here, `remote_stack`
-    those of them that the remote has. `checked_out` is where trunk is checked out."""
+    those of them that the remote has. `tags` is the upstream tag that the version comes from, where it comes from one.
+    `checked_out` is where trunk is checked out."""
 
     taken_at: datetime
     fork_url: str
@@ -152,13 +154,22 @@ def _look(place: Place) -> Snapshot:
         stack=stack,
         remote_stack={branch: theirs[ref] for branch in stack if (ref := f"refs/heads/{branch}") in theirs},
         backups={ref.removeprefix(prefix): sha for ref, sha in theirs.items() if ref.startswith(prefix)},
-        tags=tuple(sorted(ref.removeprefix("refs/tags/") for ref in upstream if ref.startswith("refs/tags/"))),
+        tags=_newest_tag(place, [ref.removeprefix("refs/tags/") for ref in upstream if ref.startswith("refs/tags/")]),
         checked_out=None if found is None else str(found.path),
     )
 
 
 def _wants_tags(place: Place) -> bool:
     return place.fork.version is not None and place.fork.version.source == "tag"
+
+
+def _newest_tag(place: Place, tags: Sequence[str]) -> tuple[str, ...]:
+    """The tag that names the newest version: an upstream may have thousands, and a report shows the one that counts."""
+    if place.fork.version is None:
+        return ()
+    pattern = place.fork.version.tag or "(.+)"
+    newest = newest_version(tags, pattern)
+    return tuple(tag for tag in tags if newest and (match := re.fullmatch(pattern, tag)) and match[1] == newest)[:1]
 
 
 def _required(refs: dict[str, str], branch: str, url: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from tests.support import histories
-from tests.support.histories import COMMITTER, WHEN, History, Real, real_rebase
+from tests.support.histories import COMMITTER, WHEN, History, Real, Step, real_rebase
 from upkeep.forks.engine import Engine
 from upkeep.forks.quarantine import quarantine
 from upkeep.forks.rawcommit import Committer
@@ -67,4 +69,19 @@ def test_a_process_for_each_merge_gives_the_same(history: History) -> None:
 @MANY
 @given(histories.histories(upstream=10, fork=10))
 def test_the_engine_makes_what_git_rebase_makes_many_times(history: History) -> None:
+    agree(history, single=False)
+
+
+@pytest.mark.long
+def test_a_git_that_keeps_its_answers_to_itself_gets_a_process_for_each_merge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without stdbuf a git before 2.49 answers only when its buffer is full: that is noticed, and waited for once."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("git", "sh", "sed"):
+        (programs / name).symlink_to(str(shutil.which(name)))
+    monkeypatch.setenv("PATH", str(programs))
+    step = Step("edit", "f0", "f0", 1, 1, b"Ours\n", histories.AUTHORS[0])
+    history = History((), (replace(step, line=4),), (step, replace(step, file="f1")))
     agree(history, single=False)

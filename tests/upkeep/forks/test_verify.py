@@ -18,7 +18,7 @@ from upkeep.forks.quarantine import quarantine
 from upkeep.forks.rawcommit import Committer
 from upkeep.forks.records import Verification
 from upkeep.forks.verify import verify
-from upkeep.git import Repository
+from upkeep.git import AUTHOR, Repository
 
 RITA = Committer(*COMMITTER, datetime.fromtimestamp(WHEN, UTC))
 LINES = [f"line {number}\n" for number in range(20)]
@@ -428,8 +428,13 @@ class TestOwnCommits:
 
     def test_fixes_of_ours_on_top_of_an_unmoved_stack_are_used_again(self, versioned: RepoBuilder) -> None:
         versioned.reset(str(check(versioned, version=self.VERSION).tip))
-        versioned.commit({"a.txt": text(l3="ours", l4="formatted")}, "Format\n\nUpkeep-Commit: fix")
+        versioned.commit({"a.txt": text(l3="ours", l4="formatted")}, "Format\n\nUpkeep-Commit: fix", author=AUTHOR)
         assert check(versioned, version=self.VERSION).unchanged
+
+    def test_a_person_s_commit_with_our_trailer_is_a_patch(self, versioned: RepoBuilder) -> None:
+        versioned.commit({"b.txt": text(l3="mine")}, "Mine\n\nUpkeep-Commit: fix")
+        on_main(versioned, ({"dir/c.txt": text(l1="x")}, "Theirs"))
+        assert [each.subject for each in check(versioned).kept] == ["Ours", "Mine"]
 
     def test_ours_under_a_person_s_commit_move_to_the_tip(self, versioned: RepoBuilder) -> None:
         versioned.reset(str(check(versioned, version=self.VERSION).tip))
