@@ -26,13 +26,7 @@ from upkeep.errors import ConfigError
 UPKEEP = Path(sys.executable).with_name("upkeep")
 START_SECONDS = 150.0
 
-SLOW_CODEX = """#!/bin/sh
-case "$*" in
-*--version*) echo "codex-cli 0.169.0" ;;
-*exec*--json*) sleep 600 ;;
-*) exit 1 ;;
-esac
-"""
+ENDLESS_HOOK = "#!/bin/sh\necho $$ > {}\nexec sleep 600\n"
 
 
 def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
@@ -103,21 +97,30 @@ def processes_of(home: Path) -> list[str]:
 
 @pytest.fixture
 def slow_pair(tmp_path: Path, database: Database) -> Iterator[Pair]:
-    """Two watches on one upstream: one for the offline agent, one whose agent never ends."""
-    codex = tmp_path / "codex"
-    codex.write_text(SLOW_CODEX)
-    codex.chmod(0o755)
+    """Two watches on one upstream; the dashboard of `slow` never answers to a push."""
     with make_pair(tmp_path, database, more="    poll_minutes: 0.05\n") as pair:
         text = pair.config.read_text()
         watch = text[text.index(f"  {WATCH}:\n") :].replace(f"  {WATCH}:", "  slow:").replace("o/dashboard", "o/slow")
         dashboard = pair.dashboard.bare_clone(tmp_path / "slow.git")
-        watch = watch.replace(pair.dashboard.url, dashboard.url) + "    agent: endless\n"
-        agents = (
-            f"agents:\n  endless: {{engine: codex, bin: {codex}, base_url: 'http://127.0.0.1:9', budget_usd: null, "
-            "unsafe_no_sandbox: true}\n"
-        )
-        pair.config.write_text(text + watch + agents)
+        hook = dashboard.path / "hooks" / "pre-receive"
+        hook.parent.mkdir(exist_ok=True)
+        hook.write_text(ENDLESS_HOOK.format(tmp_path / "hook.pid"))
+        hook.chmod(0o755)
+        pair.config.write_text(text + watch.replace(pair.dashboard.url, dashboard.url))
         yield pair
+
+
+def pushing(pair: Pair) -> int | None:
+    """The process that the push of `slow` waits for; None: it has not begun."""
+    file = pair.folder / "hook.pid"
+    return int(file.read_text()) if file.exists() and file.read_text().strip() else None
+
+
+def alive(pid: int) -> bool:
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 @pytest.fixture
@@ -143,12 +146,12 @@ def test_a_commit_becomes_a_pull_request_with_no_command_typed(slow_pair: Pair, 
     until(lambda: {run["status"] for run in started.runs(WATCH)} == {"SUCCESS"}, 60, "the end of the runs")
     assert len(started.runs(WATCH)) == 2
 
-    (slow,) = [run for run in started.runs("slow") if run["status"] in ("QUEUED", "STARTING", "STARTED")]
-    until(lambda: any("exec" in line for line in processes_of(slow_pair.folder / "codex")), 60, "the agent's start")
+    waits_for = until(lambda: pushing(slow_pair), 120, "the push that hangs")
+    (slow,) = [run for run in started.runs("slow") if run["status"] == "STARTED"]
     cancel = "mutation($id: String!) { terminateRun(runId: $id) { __typename } }"
     assert started.ask(cancel, id=slow["runId"])["terminateRun"]["__typename"] == "TerminateRunSuccess"
     until(lambda: started.runs("slow")[0]["status"] == "CANCELED", 60, "the end of the cancelled run")
-    assert processes_of(slow_pair.folder / "codex") == []
+    until(lambda: not alive(waits_for), 10, "the end of the push")
 
     started.process.send_signal(signal.SIGTERM)
     assert started.process.wait(60) == 0
@@ -161,7 +164,8 @@ def test_a_commit_becomes_a_pull_request_with_no_command_typed(slow_pair: Pair, 
 
 @pytest.mark.timeout(400)
 def test_killing_it_leaves_no_process_and_the_next_start_closes_what_was_open(slow_pair: Pair, started: Up) -> None:
-    (slow,) = until(lambda: [run for run in started.runs("slow") if run["status"] == "STARTED"], 120, "the slow run")
+    waits_for = until(lambda: pushing(slow_pair), 120, "the push that hangs")
+    (slow,) = [run for run in started.runs("slow") if run["status"] == "STARTED"]
     second = subprocess.run(
         [str(UPKEEP), "--config", str(slow_pair.config), "up"], capture_output=True, text=True, timeout=60, check=False
     )
@@ -170,7 +174,7 @@ def test_killing_it_leaves_no_process_and_the_next_start_closes_what_was_open(sl
 
     started.process.kill()
     started.process.wait()
-    until(lambda: not processes_of(started.home), 60, "the end of every process")
+    until(lambda: not processes_of(started.home) and not alive(waits_for), 60, "the end of every process")
 
     again = Up(slow_pair.config, started.home)
     try:
