@@ -217,7 +217,7 @@ def _checks(content: GeneratedContent) -> str:
 def _safety(check: Check) -> str:
     said = "passed" if not check.errors else _plural(check.errors, "finding")
     said += f", {_plural(check.warnings, 'warning')}" if check.warnings else ""
-    return f"{said} ({text.inline(check.note)})" if check.note else said
+    return f"{said}: {text.inline(check.note)}" if check.note else said
 
 
 def _coverage(content: GeneratedContent) -> str:

@@ -92,7 +92,7 @@ def test_a_reader_finds_range_changes_checks_and_cost() -> None:
         "- properties of `b`: +`x` −`y`",
         "> One flow.",
         "| validation | 0 errors, 0 warnings |",
-        "| safety: limits | passed (5 lines) |",
+        "| safety: limits | passed: 5 lines |",
         "120 tokens in 2 requests",
     ):
         assert part in said
