@@ -82,7 +82,7 @@ class Sandbox:
             "limits": {"processes": limits.processes, "memory": limits.memory, "disk": limits.disk},
             "folders": [str(path) for path in profile.writable],
         }
-        bounds = f"NPROC={limits.processes},FSIZE={limits.file},NOFILE={limits.open_files},CORE=0"
+        bounds = f"NPROC={limits.processes + warden.SLACK},FSIZE={limits.file},NOFILE={limits.open_files},CORE=0"
         socket = "-" if profile.gateway is None else str(profiles.GATEWAY_SOCKET)
         return [
             *(*python, str(Path(warden.__file__)), json.dumps(spec)),

@@ -35,6 +35,9 @@ SCAN_SECONDS = 1.0
 FREE_FLOOR = 256 << 20
 """A disk with less free space than this is about to stop the host's own work, whoever filled it."""
 
+SLACK = 16
+"""Processes that the kernel allows beyond the limit: a bomb is to be ended and named, not to go on in a small way."""
+
 CGROUPS = "/sys/fs/cgroup"
 OWNER_VARIABLE = "UPKEEP_PROCESS_OWNER"
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -221,7 +224,7 @@ def _enter(parent: str, spec: dict[str, int]) -> str | None:
     made = f"{parent}/upkeep-{os.getpid()}"
     try:
         os.mkdir(made)
-        _write(f"{made}/pids.max", str(spec["processes"] + 8))
+        _write(f"{made}/pids.max", str(spec["processes"] + SLACK))
         _write(f"{made}/memory.max", str(spec["memory"] + (64 << 20)))
         _write(f"{made}/cgroup.procs", str(os.getpid()))
     except OSError:
