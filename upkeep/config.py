@@ -105,7 +105,58 @@ class CodexAgentSettings(Section):
     unsafe_no_sandbox: bool = False
 
 
-AgentSettings = Annotated[ScanAgentSettings | CodexAgentSettings, Field(discriminator="engine")]
+class ClaudeAgentSettings(Section):
+    engine: Literal["claude"]
+    bin: str = "claude"
+    model: str = "claude-sonnet-4-5"
+    effort: Literal["low", "medium", "high", "xhigh", "max"] = "high"
+    api_key: SecretStr | None = None
+    base_url: str | None = None
+    timeout_minutes: float = Field(default=30, gt=0)
+    idle_minutes: float = Field(default=5, gt=0)
+    budget_usd: float | None = Field(default=1.00, ge=0)
+    unsafe_no_sandbox: bool = False
+
+
+class OpencodeAgentSettings(Section):
+    """`base_url`: any server that speaks the chat-completions API. `provider`: the price list's name for it."""
+
+    engine: Literal["opencode"]
+    bin: str = "opencode"
+    model: str = "gpt-5.2"
+    effort: Literal["minimal", "low", "medium", "high", "xhigh"] | None = None
+    provider: str = "openai"
+    api_key: SecretStr | None = None
+    base_url: str | None = None
+    timeout_minutes: float = Field(default=30, gt=0)
+    idle_minutes: float = Field(default=5, gt=0)
+    budget_usd: float | None = Field(default=1.00, ge=0)
+    unsafe_no_sandbox: bool = False
+
+
+class CommandAgentSettings(Section):
+    """Any program. `files`: what it needs beside itself, read-only. `api`: the one that it speaks to its model."""
+
+    engine: Literal["command"]
+    bin: str
+    arguments: tuple[str, ...] = ()
+    files: tuple[LocalPath, ...] = ()
+    api: Literal["responses", "messages", "chat"] = "chat"
+    model: str
+    effort: str | None = None
+    provider: str = "openai"
+    api_key: SecretStr | None = None
+    base_url: str | None = None
+    timeout_minutes: float = Field(default=30, gt=0)
+    idle_minutes: float = Field(default=5, gt=0)
+    budget_usd: float | None = Field(default=1.00, ge=0)
+    unsafe_no_sandbox: bool = False
+
+
+AgentSettings = Annotated[
+    ScanAgentSettings | CodexAgentSettings | ClaudeAgentSettings | OpencodeAgentSettings | CommandAgentSettings,
+    Field(discriminator="engine"),
+]
 
 
 class Budgets(Section):

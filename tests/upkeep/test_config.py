@@ -118,7 +118,7 @@ def test_faults_inside_mappings_and_lists_name_their_place_too(write: Callable[[
 def test_an_unknown_engine_and_a_missing_key_are_named(write: Callable[[str], Path]) -> None:
     found = faults("agents:\n  a: {engine: codx}\nwatches:\n  app:\n    upstream: {url: u}\n", write)
     assert found == [
-        (2, "agents.a", "'engine' 'codx' is none of 'scan', 'codex'"),
+        (2, "agents.a", "'engine' 'codx' is none of 'scan', 'codex', 'claude', 'opencode', 'command'"),
         (4, "watches.app.target", "this key is missing"),
     ]
 

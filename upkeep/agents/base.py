@@ -15,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Basis = Literal["gateway", "events", "rollout", "estimate", "none"]
 
+GAP_ALLOWED = 0.05
+"""Between the gateway's count of tokens and the CLI's own."""
+
 
 class Usage(BaseModel):
     """Tokens and money of one agent run. Tokens are counts, money is US dollars.
@@ -22,6 +25,7 @@ class Usage(BaseModel):
     `input_uncached`, `cache_read` and `cache_write` are disjoint and add up to what was sent; `reasoning` is part of
     no other number. `cost_reported_usd` is what the CLI said (None: it says nothing), `cost_priced_usd` what the public
     price list makes of the tokens (None: the model has no price). `complete` is False when a request may be missing.
+    `gap` is the share by which the CLI's own count of tokens differs from this one (None: it has none to compare).
     """
 
     model_config = ConfigDict(frozen=True)
@@ -40,6 +44,19 @@ class Usage(BaseModel):
     price_source: str = ""
     basis: Basis = "none"
     complete: bool = True
+    gap: float | None = None
+
+    @property
+    def alarming(self) -> bool:
+        """Whether the two counts differ by more than they may: one of the two does not see every request."""
+        return self.gap is not None and self.gap > GAP_ALLOWED
+
+    def checked(self, reported: Usage | None) -> Usage:
+        """This count, with what the CLI itself reported as a cross-check."""
+        if reported is None or not reported.tokens or not self.complete:
+            return self
+        gap = abs(self.tokens - reported.tokens) / max(self.tokens, reported.tokens)
+        return self.model_copy(update={"gap": round(gap, 4), "cost_reported_usd": reported.cost_reported_usd})
 
     @property
     def cost_usd(self) -> float:
@@ -68,6 +85,7 @@ class Usage(BaseModel):
                 "cost_priced_usd": money(self.cost_priced_usd, other.cost_priced_usd),
                 "basis": other.basis if self.basis == "none" else self.basis,
                 "complete": self.complete and other.complete,
+                "gap": max((gap for gap in (self.gap, other.gap) if gap is not None), default=None),
             }
         )
 

@@ -20,12 +20,14 @@ from upkeep.agents import codex_events as events
 from upkeep.agents import codex_outcome as outcome
 from upkeep.agents import pricing, sandbox
 from upkeep.agents.base import AgentResult, AgentTask
+from upkeep.agents.budget import Purse
 from upkeep.agents.codex_cli import CodexCli
 from upkeep.agents.folders import plain_files, private_folder, read_plain
 from upkeep.agents.gateway.client import Gateway, Route, open_gateway
+from upkeep.agents.ledger import require_budget
 from upkeep.agents.profile import GATEWAY_URL, Limits, Profile
 from upkeep.agents.programs import Program
-from upkeep.errors import AgentError, BudgetExhausted
+from upkeep.errors import AgentError
 from upkeep.process import Completed, Redactor, run
 
 AFTER_FINAL_SECONDS = 10.0
@@ -50,7 +52,8 @@ class CodexAgent:
     """Settings of one entry under `agents:` with `engine: codex`. Minutes and US dollars.
 
     `api_key` None: the provider behind `base_url` needs none. `budget_usd` None: run without asking for a price.
-    `bwrap`: bubblewrap, by name or path.
+    `bwrap`: bubblewrap, by name or path. `purse`: the budgets of the run that this belongs to; None: only `budget_usd`
+    holds.
     """
 
     name: str
@@ -66,13 +69,14 @@ class CodexAgent:
     after_final_seconds: float = AFTER_FINAL_SECONDS
     limits: Limits = field(default_factory=Limits)
     bwrap: str = "bwrap"
+    purse: Purse | None = None
 
     engine = "codex"
     writes_with_model = True
 
     def run(self, task: AgentTask) -> AgentResult:
         self._require_credential()
-        self._require_budget()
+        self._require_budget(task)
         with private_folder("upkeep-codex-") as folder:
             home = command.PrivateHome(folder)
             home.create()
@@ -122,24 +126,17 @@ class CodexAgent:
                 f"or agents.{self.name}.base_url to a provider that needs none",
             )
 
-    def _require_budget(self) -> None:
-        if self.budget_usd is None:
-            return
-        if self.budget_usd <= 0:
-            raise BudgetExhausted(
-                f"the budget of agent {self.name} is {self.budget_usd:.2f} USD a run",
-                remedy=f"raise agents.{self.name}.budget_usd",
-            )
-        pricing.require_price(model=self.model, provider=outcome.PROVIDER, agent=self.name)
+    def _require_budget(self, task: AgentTask) -> None:
+        require_budget(
+            self.purse,
+            self.budget_usd,
+            agent=self.name,
+            subject=task.subject,
+            model=self.model,
+            provider=outcome.PROVIDER,
+        )
 
-    def _has_price(self) -> bool:
-        try:
-            pricing.require_price(model=self.model, provider=outcome.PROVIDER, agent=self.name)
-        except AgentError:
-            return False
-        return True
-
-    def _route(self) -> Route:
+    def _route(self, task: AgentTask) -> Route:
         return Route(
             agent=self.name,
             api="responses",
@@ -148,14 +145,17 @@ class CodexAgent:
             model=self.model,
             provider=outcome.PROVIDER,
             effort=self.effort,
-            priced=self.budget_usd is not None or self._has_price(),
+            priced=pricing.has_price(model=self.model, provider=outcome.PROVIDER),
             limit_usd=self.budget_usd,
+            account=None if self.purse is None else self.purse.account(self.name, task.subject),
         )
 
     def _attempt(self, task: AgentTask, cli: CodexCli, version: str, *, contained: bool) -> AgentResult:
         redact = Redactor([key] if (key := self._key()) else [])
         logs = _Logs.next_in(task.log_dir)
-        with open_gateway(self._route(), transcript=logs.requests, log=logs.gateway, loopback=not contained) as gateway:
+        with open_gateway(
+            self._route(task), transcript=logs.requests, log=logs.gateway, loopback=not contained
+        ) as gateway:
             session = _Session(task, cli, gateway, logs, redact)
             held, completed, seen = self._in_sandbox(session) if contained else self._in_the_open(session)
             report = gateway.finish()
@@ -163,7 +163,9 @@ class CodexAgent:
             sandbox.raise_if_stopped(completed, agent=self.name)
         rollout = events.parse_rollout(_keep_rollout(cli.home.codex_home, logs.transcript, redact))
         remains = outcome.Remains(completed, seen, rollout)
+        reported = outcome.usage(remains, model=self.model, version=version)
         usage = report.usage(engine=self.engine, version=version, model=self.model)
+        usage = usage.checked(reported if reported.basis == "events" else None)
         error = report.failure(self.name) or outcome.failure(
             remains, agent=self.name, timeout_minutes=self.timeout_minutes, idle_minutes=self.idle_minutes
         )

@@ -26,10 +26,11 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
+from upkeep.agents import pricing
 from upkeep.agents.base import Usage
-from upkeep.agents.budget import Account, Reservation, Scope, granted
+from upkeep.agents.budget import Account, Purse, Reservation, Scope, granted
 from upkeep.database.server import Database, connect
-from upkeep.errors import DatabaseUnavailable
+from upkeep.errors import BudgetExhausted, DatabaseUnavailable
 
 _KINDS = ["run", "subject_day", "agent_month"]
 _ORDER = "array_position(%(kinds)s::text[], scope), name, period"
@@ -144,6 +145,28 @@ class DatabaseLedger:
 
 
 _COUNTS = {"input_uncached", "cache_read", "cache_write", "output", "reasoning"}
+
+
+def require_budget(
+    purse: Purse | None, budget_usd: float | None, *, agent: str, subject: str, model: str, provider: str
+) -> None:
+    """Refuse before an agent starts what its first request would be refused for.
+
+    Raises BudgetExhausted where one of the limits is used up, AgentError `agent.no_price` where a budget could not be
+    held, DatabaseUnavailable.
+    """
+    if budget_usd is not None:
+        if budget_usd <= 0:
+            raise BudgetExhausted(
+                f"the budget of agent {agent} is {budget_usd:.2f} USD a run", remedy=f"raise agents.{agent}.budget_usd"
+            )
+        pricing.require_price(model=model, provider=provider, agent=agent)
+    if purse is not None:
+        ledger = DatabaseLedger(purse.account(agent, subject))
+        try:
+            ledger.check()
+        finally:
+            ledger.close()
 
 
 def presume_dead(database: Database) -> int:

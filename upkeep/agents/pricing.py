@@ -41,6 +41,14 @@ def require_price(*, model: str, provider: str, agent: str) -> None:
         ) from error
 
 
+def has_price(*, model: str, provider: str) -> bool:
+    try:
+        _request_cost(Usage(engine="", requests=1, input_uncached=1, output=1), model, provider)
+    except AgentError:
+        return False
+    return True
+
+
 def _request_cost(usage: Usage, model: str, provider: str) -> float:
     tokens = PricedUsage(
         input_tokens=usage.input_uncached + usage.cache_read + usage.cache_write,

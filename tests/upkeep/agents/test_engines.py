@@ -9,10 +9,18 @@ import pytest
 from pydantic import SecretStr
 
 from upkeep.agents.base import Agent, AgentTask, Usage
+from upkeep.agents.budget import Purse
 from upkeep.agents.codex import CodexAgent
 from upkeep.agents.registry import open_agent
 from upkeep.agents.scan import ScanAgent
-from upkeep.config import CodexAgentSettings, ScanAgentSettings
+from upkeep.config import (
+    Budgets,
+    ClaudeAgentSettings,
+    CodexAgentSettings,
+    CommandAgentSettings,
+    OpencodeAgentSettings,
+    ScanAgentSettings,
+)
 from upkeep.errors import AgentError, ConfigError
 
 
@@ -43,12 +51,28 @@ def test_scan_has_no_model() -> None:
 
 
 def test_an_engine_that_is_not_there_is_named_with_those_that_are() -> None:
-    settings: Any = CodexAgentSettings.model_construct(engine="claude")
-    stranger = type("ClaudeSettings", (), {"engine": settings.engine})()
+    stranger: Any = type("OtherSettings", (), {"engine": "gemini"})()
     with pytest.raises(ConfigError) as caught:
         open_agent("writer", stranger)
-    assert "claude" in caught.value.message
-    assert "scan, codex" in caught.value.remedy
+    assert "gemini" in caught.value.message
+    assert "scan, codex, claude, opencode, command" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        CodexAgentSettings(engine="codex"),
+        ClaudeAgentSettings(engine="claude", effort="max", idle_minutes=2),
+        OpencodeAgentSettings(engine="opencode", provider="groq", budget_usd=None),
+        CommandAgentSettings(engine="command", bin="x", arguments=("-y",), model="m", api="messages"),
+    ],
+)
+def test_every_engine_takes_its_settings_and_the_runs_purse(settings: Any) -> None:
+    purse = Purse(SecretStr("postgresql://h/d"), "run-1", Budgets())
+    agent: Any = open_agent("writer", settings, purse=purse)
+    assert (agent.name, agent.engine, agent.writes_with_model) == ("writer", settings.engine, True)
+    assert {key: getattr(agent, key) for key, _ in settings} == dict(settings)
+    assert agent.purse.account("writer", "watch:a").limits.per_subject_day_usd == 5
 
 
 @pytest.fixture

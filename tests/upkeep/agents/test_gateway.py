@@ -169,7 +169,8 @@ def test_a_request_goes_through_with_the_real_key_and_is_counted(
 ) -> None:
     model_server.script = play(Answer("hi", tokens=Tokens(input=1000, cached=300, output=50, reasoning=20)))
     with opening(api, effort="low", process=process) as client:
-        status, answer, headers = client.ask(stream=stream)
+        more = {"output_config": {"effort": "max"}} if api == "messages" else {}
+        status, answer, headers = client.ask(stream=stream, **more)
         report = client.gateway.finish()
     (request,) = model_server.requests
     assert status == 200, answer

@@ -154,9 +154,10 @@ def _pin_messages(body: dict[str, Any], effort: str | None, *, stream: bool) -> 
     for name in ("system", "messages", "tools"):
         if name in body:
             body[name] = _short_lived(body[name])
-    if effort is not None:
-        config = body.get("output_config")
-        body["output_config"] = {**(config if isinstance(config, dict) else {}), "effort": effort}
+    config = body.get("output_config")
+    if effort is not None and isinstance(config, dict) and "effort" in config:
+        # Only where it stands already: models that know no effort refuse the field.
+        body["output_config"] = {**config, "effort": effort}
 
 
 def _pin_chat(body: dict[str, Any], effort: str | None, *, stream: bool) -> None:

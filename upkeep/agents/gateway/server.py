@@ -107,6 +107,8 @@ class Server:
         self._numbers = 0
         self._total = Usage(engine="")
         self._cost = Decimal(0)
+        self._last_status: int | None = None
+        self._last_error = ""
         self._failed = 0
         self._presumed = 0
         self._presumed_usd = Decimal(0)
@@ -159,7 +161,8 @@ class Server:
             price_source=pricing.price_source() if self._settings.priced else "",
             refusals=tuple(self._refusals.values()),
             breaker=self._breaker.tripped,
-            last_error=self._breaker.said,
+            last_status=self._last_status,
+            last_error=self._breaker.said or self._last_error,
             dropped=tuple(sorted(self._dropped)),
             transcript_cut=self._transcript.cut,
         )
@@ -260,7 +263,7 @@ class Server:
             status=answer.status,
             headers={name: answer.headers[name] for name in _ANSWER_HEADERS if name in answer.headers},
         )
-        self._breaker.see(answer.status, "")
+        self._saw(answer.status, "")
         there = await _delivered(response.prepare(request))
         whole = False
         with suppress(ClientError, TimeoutError, OSError):
@@ -286,7 +289,7 @@ class Server:
     async def _pass_error(self, answer: ClientResponse, sent: _Sent) -> web.StreamResponse:
         """A provider's error, without our key, which some repeat in it."""
         body = self._redact(await answer.content.read(MAX_ERROR))
-        self._breaker.see(answer.status, error_message(body))
+        self._saw(answer.status, error_message(body))
         sent.answer += body
         status = answer.status if answer.status >= 400 else 502
         headers = {name: answer.headers[name] for name in ("retry-after",) if name in answer.headers}
@@ -301,10 +304,17 @@ class Server:
 
     def _unreachable(self, sent: _Sent, error: BaseException) -> web.Response:
         words = self._redact(f"{type(error).__name__}: {error}")
+        self._saw(0, words)
         sent.answer += words.encode()
         message = "Upkeep's gateway: the provider did not answer"
         body = self._api.error(message, status=502, code="upkeep_unavailable")
         return web.Response(status=502, body=body, content_type="application/json")
+
+    def _saw(self, status: int, said: str) -> None:
+        """The provider answered, or (0) did not."""
+        self._last_status, self._last_error = status, said
+        if status:
+            self._breaker.see(status, said)
 
     async def _close_book(self, settle: Callable[[], Any], sent: _Sent) -> None:
         if sent.booked:

@@ -69,8 +69,8 @@ class GatewayReport(BaseModel):
 
     `requests`: answered by the provider, or perhaps. `presumed`: those of them whose figures it never sent, booked at
     the most that they can have cost. `failed`: requests that it refused. `breaker`: the status that made the gateway
-    stop sending (401, 402, 403, 429). `dropped`: fields that it took out of requests. `lost` True: the gateway died;
-    nothing here is known.
+    stop sending (401, 402, 403, 429); `last_status`: that of the provider's last answer (0: it did not answer).
+    `dropped`: fields that the gateway took out of requests. `lost` True: it died; nothing here is known.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -88,6 +88,7 @@ class GatewayReport(BaseModel):
     price_source: str = ""
     refusals: tuple[Refusal, ...] = ()
     breaker: int | None = None
+    last_status: int | None = None
     last_error: str = ""
     dropped: tuple[str, ...] = ()
     transcript_cut: bool = False
