@@ -1,7 +1,7 @@
 """The `upkeep` command: the only place that knows all floors.
 
-What belongs here: registering the command modules, and turning errors into exit codes in one place. What does not: any
-command. Command modules import what they need inside their functions, so that help and completion stay quick.
+What belongs here: the table of commands, and turning errors into exit codes in one place. What does not: any command.
+Command modules import what they need inside their functions, so that help and completion stay quick.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import atexit
 import gc
 import os
 import sys
+from collections.abc import Iterable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cli import config, database, demo, doctor, pull_requests, state, up, update, validate
 from cli.output import complain, emit_json
 from upkeep.errors import UpkeepError
 
@@ -26,13 +27,21 @@ the end it does not look at all (`gc.freeze`): everything goes with the process,
 USAGE_ERROR = 64
 """sysexits.h EX_USAGE. Never 2: that is "validation failed"."""
 
-app = typer.Typer(
-    name="upkeep",
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+COMMANDS: Mapping[str, str] = {
+    "init": "cli.config:init",
+    "demo": "cli.demo:demo",
+    "up": "cli.up:up",
+    "doctor": "cli.doctor:doctor",
+    "update": "cli.update:update",
+    "validate": "cli.validate:validate",
+    "explain": "cli.state:explain",
+    "query": "cli.database:query",
+    "state": "cli.state:app",
+    "pr": "cli.pull_requests:app",
+    "config": "cli.config:app",
+    "db": "cli.database:app",
+}
+"""Commands and groups by name, in the order of the help: the module and what it calls them."""
 
 
 def _version(wanted: bool) -> None:
@@ -43,7 +52,26 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+def command_line(names: Iterable[str] = COMMANDS) -> typer.Typer:
+    """Return the command line with some of `COMMANDS`, whose modules are imported, or with all."""
+    app = typer.Typer(
+        name="upkeep",
+        no_args_is_help=True,
+        rich_markup_mode="markdown",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(root)
+    for name in names:
+        module, _, attribute = COMMANDS[name].partition(":")
+        found = getattr(import_module(module), attribute)
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=name)
+        else:
+            app.command(name)(found)
+    return app
+
+
 def root(
     file: Annotated[
         Path | None, typer.Option("--config", metavar="FILE", help="upkeep.yaml to use (also: UPKEEP_CONFIG).")
@@ -61,27 +89,15 @@ def root(
         os.environ["UPKEEP_CONFIG"] = str(file.expanduser().absolute())
 
 
-app.command("init")(config.init)
-app.command("demo")(demo.demo)
-app.command("up")(up.up)
-app.command("doctor")(doctor.doctor)
-app.command("update")(update.update)
-app.command("validate")(validate.validate)
-app.command("explain")(state.explain)
-app.command("query")(database.query)
-app.add_typer(state.app, name="state")
-app.add_typer(pull_requests.app, name="pr")
-app.add_typer(config.app, name="config")
-app.add_typer(database.app, name="db")
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 64 for wrong usage, an error's own code, 130 for Ctrl-C."""
     arguments = sys.argv[1:] if arguments is None else arguments
     gc.set_threshold(_OBJECTS_BEFORE_GC)
     atexit.register(gc.freeze)
+    # A command that comes first is all that is needed; help, a wrong word or an option before it needs all of them.
+    named = [name for name in arguments[:1] if name in COMMANDS]
     try:
-        sys.exit(app(arguments, standalone_mode=False) or 0)
+        sys.exit(command_line(named or COMMANDS)(arguments, standalone_mode=False) or 0)
     except UpkeepError as error:
         if "--json" in arguments:
             emit_json({"error": error.as_record()})

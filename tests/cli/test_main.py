@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.main import main
+from cli.main import COMMANDS, command_line, main
 
 BIN = Path(sys.executable).parent / "upkeep"
 
@@ -51,9 +51,39 @@ def test_with_json_an_error_is_json_too(
 
 def test_help_imports_neither_dagster_nor_the_database_nor_pandas() -> None:
     program = (
-        "import sys; from cli.main import app; "
+        "import sys; from cli.main import command_line; command_line(); "
         "heavy = {'dagster', 'sqlalchemy', 'pandas', 'git', 'aiohttp'} & set(sys.modules); "
         "sys.exit(str(heavy) if heavy else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code("--help") == 0
+    printed = capsys.readouterr().out
+    assert [name for name in COMMANDS if f" {name} " not in printed] == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_says_the_same_of_itself_alone_and_among_all(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(name, "--help") == 0
+    alone = capsys.readouterr().out
+    command_line()([name, "--help"], standalone_mode=False)
+    assert capsys.readouterr().out == alone
+    assert f" {name} " in alone
+
+
+def test_a_command_that_comes_first_imports_no_other() -> None:
+    program = (
+        "import sys; from cli.main import main; sys.argv = ['upkeep', 'validate', '--help']; code = 1\n"
+        "try: main()\n"
+        "except SystemExit as end: code = end.code\n"
+        "loaded = {name for name in sys.modules if name.startswith('cli.')}\n"
+        "others = loaded - {'cli.main', 'cli.output', 'cli.validate'}\n"
+        "sys.exit(code or (str(others) if others else 0))"
     )
     done = subprocess.run(
         [sys.executable, "-P", "-c", program], capture_output=True, text=True, timeout=60, check=False

@@ -11,7 +11,7 @@ import pytest
 import typer
 from markdown_it import MarkdownIt
 
-from cli.main import app
+from cli.main import command_line
 from upkeep.config import load
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,6 +37,7 @@ def commands(page: Path) -> set[tuple[str, ...]]:
 
 
 def known() -> dict[str, set[str]]:
+    app = command_line()
     groups = {group.name: group.typer_instance for group in app.registered_groups if group.name}
     top = {command.name or "" for command in app.registered_commands}
     below = {
