@@ -91,11 +91,12 @@ def apply(
     backup = None
     if tip != snapshot.trunk:
         may()
-        backup = backup_ref(place.fork.trunk, run_id)
+        name = _backup_name(snapshot, run_id)
+        backup, there = backup_ref(place.fork.trunk, name), snapshot.backups.get(name)
         trunk = Update(trunk_ref, tip, snapshot.trunk)
-        _push_with_backup(place, trunk, Update(backup, snapshot.trunk, None), may)
+        _push_with_backup(place, trunk, Update(backup, snapshot.trunk, there), may)
         pushed.append(Moved(ref=trunk_ref, before=snapshot.trunk, after=tip))
-        pushed.append(Moved(ref=backup, before=None, after=snapshot.trunk))
+        pushed.append(Moved(ref=backup, before=there, after=snapshot.trunk))
         seen(Applied(pushed=tuple(pushed), backup=backup))
     may()
     local, state, notes = _move_local(place, snapshot, tip, mirror=mirror)
@@ -126,6 +127,15 @@ def restore(
     address = [backup_ref(place.fork.trunk, run)]
     place.repository.fetch(place.fork_url, address, config=place.config, env=place.env)
     return apply(place, snapshot, sha, run_id, may=may, seen=seen, mirror=False)
+
+
+def _backup_name(snapshot: Snapshot, run_id: str) -> str:
+    """The run's own name, unless that holds another trunk: a run may be repeated under its name after it had pushed."""
+    number, name = 1, run_id
+    while snapshot.backups.get(name, snapshot.trunk) != snapshot.trunk:
+        number += 1
+        name = f"{run_id}.{number}"
+    return name
 
 
 def _push_with_backup(place: Place, trunk: Update, backup: Update, may: Callable[[], None]) -> None:

@@ -33,14 +33,13 @@ def find(engine: Engine, stack: Stack, conflict: Conflict) -> Breaker | None:
         return None
     arguments = ["--first-parent", "--reverse", "--end-of-options", stack.onto, f"^{stack.base}"]
     line = engine.quarantine.git("rev-list", *arguments).text.split()
-    commits = read_commits(engine.quarantine, {*line, stack.base})
     needed = _needed(stack.patches, conflict.patch, conflict.files)
     probes = 0
 
     def breaks(sha: str) -> bool:
         nonlocal probes
         probes += 1
-        return _breaks(engine, commits[sha].tree, needed, conflict.patch)
+        return _breaks(engine, read_commits(engine.quarantine, [sha])[sha].tree, needed, conflict.patch)
 
     if not line or breaks(stack.base) or not breaks(line[-1]):
         return None
@@ -48,7 +47,7 @@ def find(engine: Engine, stack: Stack, conflict: Conflict) -> Breaker | None:
     while fails - goes > 1:
         middle = (goes + fails) // 2
         goes, fails = (goes, middle) if breaks(line[middle]) else (middle, fails)
-    return Breaker(commits[line[fails]], probes)
+    return Breaker(read_commits(engine.quarantine, [line[fails]])[line[fails]], probes)
 
 
 def _needed(patches: Sequence[Patch], patch: Patch, conflicting: Sequence[str]) -> list[Patch]:

@@ -108,7 +108,8 @@ def write_commit(
 def newest_version(tags: Sequence[str], pattern: str) -> str | None:
     """The highest version among `tags`: the first group of `pattern`, which has to match the whole tag. A release comes
     after its own pre-releases (semver.org, 11)."""
-    found = [match[1] for tag in tags if (match := re.fullmatch(pattern, tag))]
+    compiled = _compiled(pattern)
+    found = [match[1] for tag in tags if (match := compiled.fullmatch(tag))]
     return max(found, key=_order, default=None)
 
 
@@ -151,7 +152,17 @@ def _version_in(quarantine: Quarantine, file: str, pattern: str, rev: str) -> st
 
 
 def _search(pattern: str, text: str) -> re.Match[str] | None:
-    return re.compile(pattern, re.MULTILINE).search(text)
+    return _compiled(pattern).search(text)
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    try:
+        compiled = re.compile(pattern, re.MULTILINE)
+    except re.error as error:
+        raise _not_found(f"{pattern!r} is no regular expression: {error}") from error
+    if compiled.groups < 1:
+        raise _not_found(f"{pattern!r} has no group that says which part is the version")
+    return compiled
 
 
 def _read(quarantine: Quarantine, rev: str, file: str) -> str:

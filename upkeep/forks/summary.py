@@ -68,11 +68,10 @@ def _shas(report: Report) -> Iterator[str]:
     if snapshot is None:
         return
     yield from ("", "## Before and after", "", "| | before | after |", "| --- | --- | --- |")
-    after = {each.ref: each.after for each in report.applied.pushed} if report.applied else {}
-    trunk = next((sha for ref, sha in after.items() if sha == (verification and verification.tip)), None)
-    yield f"| trunk | {code(snapshot.trunk)} | {code(trunk or snapshot.trunk)} |"
-    mirror_after = snapshot.upstream if snapshot.upstream in after.values() else snapshot.mirror
-    yield f"| mirror | {code(snapshot.mirror or 'none')} | {code(mirror_after or 'none')} |"
+    after = {each.before: each.after for each in (report.applied.pushed if report.applied else ())}
+    yield f"| trunk | {code(snapshot.trunk)} | {code(after.get(snapshot.trunk, snapshot.trunk))} |"
+    mirror = after.get(snapshot.mirror, snapshot.mirror) if snapshot.mirror != snapshot.trunk else snapshot.mirror
+    yield f"| mirror | {code(snapshot.mirror or 'none')} | {code(mirror or 'none')} |"
     yield f"| upstream | {code(snapshot.upstream)} | |"
     if verification is not None:
         yield ""

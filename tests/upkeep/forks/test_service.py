@@ -397,6 +397,18 @@ class TestTheRemote:
         world.commit_upstream({"a.txt": theirs()})
         assert world.run().outcome is Outcome.REBASED
 
+    def test_run_that_is_repeated_under_its_name_keeps_both_backups(self, world: World) -> None:
+        tips = []
+        for number in (1, 2):
+            world.commit_upstream({"a.txt": theirs(15, f"theirs {number}")})
+            tips.append(world.fork.head("trunk"))
+            world.runs = 0
+            assert world.run().outcome is Outcome.REBASED
+        assert world.fork.refs("refs/upkeep/") == {
+            "refs/upkeep/backup/trunk/run-1": tips[0],
+            "refs/upkeep/backup/trunk/run-1.2": tips[1],
+        }
+
 
 class TestRestoring:
     def test_puts_back_what_a_run_replaced_and_backs_up_what_was_there(self, world: World) -> None:

@@ -486,8 +486,10 @@ class TestOwnCommits:
             Version(file="gone.txt", pattern="(x)"),
             Version(file="version.txt", pattern="^nothing (.+)$"),
             Version(file="version.txt", pattern='^version = "(.+)"$', source="tag", tag="v(.+)"),
+            Version(file="version.txt", pattern="(unclosed"),
+            Version(file="version.txt", pattern="^version"),
         ],
-        ids=["file", "pattern", "tag"],
+        ids=["file", "pattern", "tag", "no expression", "no group"],
     )
     def test_a_version_that_cannot_be_found_says_what_is_wrong(self, versioned: RepoBuilder, version: Version) -> None:
         with pytest.raises(Exception, match="the version cannot be derived") as caught:
