@@ -248,6 +248,7 @@ interventions = sa.Table(
     sa.Column("local_id", sa.Text, nullable=False),
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("question", sa.Text, nullable=False),
+    sa.Column("file_status", sa.Text, nullable=False, server_default=""),
     sa.Column("state", sa.Text, nullable=False, server_default="open"),
     sa.Column("answer", sa.Text),
     sa.Column("answered_by", sa.Text),
@@ -257,4 +258,5 @@ interventions = sa.Table(
     sa.CheckConstraint("state IN ('open', 'answered', 'withdrawn')", name="interventions_state"),
     sa.Index("interventions_open", "repository", postgresql_where=sa.text("state = 'open'")),
 )
-"""What only a person can decide. `subject`: the id of a task or workstream."""
+"""What only a person can decide. `subject`: the id of a task or workstream; `file_status`: the file's side of a
+conflict."""

@@ -36,6 +36,7 @@ from upkeep.sync.lines import Lines
 MAX_CHARACTERS = 64 * 1024
 MAX_DEPTH = 8
 _NULLS = frozenset({"~", "null", "Null", "NULL"})
+_NO_TEXT = re.compile("[\\x00\ud800-\udfff]")
 _COLON = re.compile(r"[ \t]*:")
 
 
@@ -192,6 +193,8 @@ def _events(source: _Source, lines: Lines) -> Iterator[Any]:
             raise BlockFault(line, "the block uses a YAML anchor or alias", _PLAIN, Code.UNSAFE_YAML)
         if getattr(event, "tag", None) is not None:
             raise BlockFault(line, f"the block uses the YAML tag {event.tag}", _PLAIN, Code.UNSAFE_YAML)
+        if isinstance(event, ScalarEvent) and _NO_TEXT.search(event.value):
+            raise BlockFault(line, "a value holds a NUL or half a surrogate pair, as an escape", "Remove it.")
         if isinstance(event, CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:

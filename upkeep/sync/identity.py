@@ -163,7 +163,7 @@ class _Matching:
         if entry.hub_id is None:
             if named is not None:
                 return Match(named.id, known=True)
-            made = new_id(f"{self.repository}/{self.key}/{entry.local_id}", self.taken)
+            made = new_id(self._name(entry), self.taken)
             self.taken.add(made)
             return Match(made, known=False)
         if entry.hub_id in self.foreign:
@@ -179,6 +179,9 @@ class _Matching:
         if row is not None:
             return self._known(entry, row, named)
         return self._unknown(entry, named)
+
+    def _name(self, entry: Entry) -> str:
+        return f"{self.repository}/{self.key}/{entry.local_id}"
 
     def _known(self, entry: Entry, row: Row, named: Row | None) -> Match | None:
         if row.local_id == entry.local_id:
@@ -213,7 +216,8 @@ class _Matching:
                 f"Write `{self.key}: {named.id}`.",
             )
             return None
-        if not self.first:
+        # Our own id without a row: a sync was killed between files and hub, or the hub was lost.
+        if not self.first and entry.hub_id != new_id(self._name(entry), ()):
             self.add(
                 Code.HUB_ID,
                 entry,

@@ -28,6 +28,7 @@ from upkeep.sync.records import (
     Hub,
     Intervention,
     InterventionKind,
+    InterventionState,
     Task,
     Workstream,
     intervention_id,
@@ -279,7 +280,7 @@ class _Draft:
             question = (
                 f"The file says {said}, the hub says {before.status}; both were {before.base.status}. Which holds?"
             )
-            self._ask(row, name, "conflict", question)
+            self._ask(row, name, "conflict", question, said)
             self._add(
                 Code.CONFLICT,
                 row,
@@ -330,12 +331,12 @@ class _Draft:
             self.edits.setdefault(path, []).append(made)
         return made is not None
 
-    def _ask(self, row: uuid.UUID, name: str, kind: InterventionKind, question: str) -> None:
+    def _ask(self, row: uuid.UUID, name: str, kind: InterventionKind, question: str, said: str = "") -> None:
         number = intervention_id(row, kind, question)
         known = self.hub.interventions.get(number)
         answered = kind == "question" and known is not None and known.state == "answered"
-        asked = Intervention(number, row, name, kind, question, "answered" if answered else "open")
-        self.asked[number] = asked
+        state: InterventionState = "answered" if answered else "open"
+        self.asked[number] = Intervention(number, row, name, kind, question, state, said)
 
     def _add(
         self,

@@ -69,7 +69,8 @@ class Task:
 class Intervention:
     """Something that only a person can decide. `subject` is the hub's id of a task or workstream. Its own id follows
     from what is asked, so asking again is the same row, and an answered question stays answered. `withdrawn`: there
-    was nothing left to ask. Who answered, when and what is in the table."""
+    was nothing left to ask. `file_status` is the file's side of a conflict. Who answered, when and what is in the
+    table."""
 
     id: uuid.UUID
     subject: uuid.UUID
@@ -77,6 +78,7 @@ class Intervention:
     kind: InterventionKind
     question: str
     state: InterventionState = "open"
+    file_status: str = ""
 
 
 @dataclass(frozen=True, slots=True)

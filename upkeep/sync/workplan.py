@@ -8,6 +8,7 @@ A value that makes no sense is a finding and counts as not given; the rest of th
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -112,6 +113,17 @@ def moment(written: str) -> datetime | None:
     except ValueError:
         return None
     return read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC)
+
+
+def hub_ids(document: Document) -> set[uuid.UUID]:
+    """All ids of the hub that a file names, right or wrong."""
+    blocks = [*([document.front] if document.front else []), *(task.block for task in document.tasks)]
+    found = set()
+    for block in blocks:
+        for key in (WORKSTREAM_ID, TASK_ID):
+            with contextlib.suppress(ValueError):
+                found.add(uuid.UUID(block.text(key) or ""))
+    return found
 
 
 class _Reading:

@@ -97,6 +97,8 @@ def test_a_task_inside_a_list_is_told() -> None:
         ("---\n%YAML 1.1\n...\n", Code.FRONT_MATTER, 3),
         ("---\n? [a]\n: b\n---\n", Code.FRONT_MATTER, 2),
         ("---\nid: \x07\n---\n", Code.FRONT_MATTER, 2),
+        ('---\nid: "a\\0"\n---\n', Code.FRONT_MATTER, 2),
+        ('---\nid: "\\ud800"\n---\n', Code.FRONT_MATTER, 2),
         (FRONT + "```task\nid: [\n```\n", Code.TASK_BLOCK, 8),
         (FRONT + "```task\nid: A-1\n<<<<<<< HEAD\nstatus: todo\n```\n", Code.TASK_BLOCK, 9),
     ],

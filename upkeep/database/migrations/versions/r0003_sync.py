@@ -88,6 +88,7 @@ CREATE TABLE upkeep.interventions (
     local_id text NOT NULL,
     kind text NOT NULL CONSTRAINT interventions_kind CHECK (kind IN ('question', 'conflict')),
     question text NOT NULL,
+    file_status text NOT NULL DEFAULT '',
     state text NOT NULL DEFAULT 'open'
         CONSTRAINT interventions_state CHECK (state IN ('open', 'answered', 'withdrawn')),
     answer text,

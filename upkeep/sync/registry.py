@@ -1,0 +1,338 @@
+"""The registry: which repositories are managed, what for, and when each was last synced.
+
+What belongs here: repositories and goals as rows, out of `upkeep.yaml` and out of commands. What does not: what a sync
+does (`service.py`) and the forge's list of repositories (the inventory).
+
+`upkeep.yaml` is the truth for what stands in it: `refresh` brings the rows in line with it. A repository that leaves
+the file is no longer managed, and keeps its history. One that was registered by command stays until it is ignored.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from pydantic import TypeAdapter, ValidationError
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from upkeep.config import Name, Settings
+from upkeep.database import events, text
+from upkeep.database.events import EventType
+from upkeep.database.tables import goals, repositories
+from upkeep.errors import ConfigError, GitError
+from upkeep.faults import nearest
+from upkeep.plumbing.command import display_url, run_git
+from upkeep.sync.findings import Finding
+from upkeep.sync.workingtree import Stamp, WorkingTree
+
+State = Literal["managed", "ignored", "removed"]
+Source = Literal["configuration", "command"]
+
+_NAME: TypeAdapter[str] = TypeAdapter(Name)
+_FINDINGS = TypeAdapter(tuple[Finding, ...])
+
+
+@dataclass(frozen=True)
+class Managed:
+    """A repository of the registry. `repo` is its name on the forge. Times are UTC; `last_state_synced_at` is None
+    until a sync ended without errors, `last_attempt_reason` None where the last one did."""
+
+    slug: str
+    path: Path
+    forge: str | None
+    repo: str | None
+    remote: str | None
+    domain: str
+    workplans: tuple[str, ...]
+    fix: bool
+    source: Source
+    state: State
+    note: str | None
+    last_state_synced_at: datetime | None
+    last_attempt_at: datetime | None
+    last_attempt_reason: str | None
+    goal: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What its files may call it: the slug, and its name on the forge, with and without the owner."""
+        return (self.slug, *((self.repo, self.repo.rpartition("/")[2]) if self.repo else ()))
+
+
+@dataclass(frozen=True)
+class Known:
+    """What was last synced: the head, and the workplan files by path."""
+
+    head: str | None
+    files: dict[str, Stamp]
+
+
+@dataclass(frozen=True)
+class ActiveGoal:
+    id: uuid.UUID
+    title: str
+    description: str
+
+
+def refresh(session: Session, settings: Settings) -> None:
+    """Bring the rows in line with `upkeep.yaml`. Idempotent, and writes nothing where nothing changed."""
+    wanted = {slug: _configured(settings, slug) for slug in settings.repositories}
+    rows = {row["slug"]: row for row in session.execute(sa.select(repositories)).mappings()}
+    for slug, values in wanted.items():
+        if slug not in rows or any(rows[slug][name] != value for name, value in values.items()):
+            _write(session, slug, values)
+        goal = settings.repositories[slug].goal
+        if goal is not None:
+            set_goal(session, slug, goal.title, goal.description, source="configuration")
+        else:
+            _retire(session, slug, "configuration")
+    for slug, row in rows.items():
+        if row["source"] == "configuration" and row["state"] == "managed" and slug not in wanted:
+            _write(session, slug, {"state": "removed", "note": "no longer in upkeep.yaml"})
+
+
+def _configured(settings: Settings, slug: str) -> dict[str, Any]:
+    entry = settings.repositories[slug]
+    return {
+        "path": text.escape(str(entry.path)),
+        "forge": entry.forge,
+        "forge_repo": entry.repo,
+        "domain": entry.domain,
+        "workplans": list(entry.workplans),
+        "fix": entry.fix,
+        "source": "configuration",
+        "state": "managed",
+        "note": None,
+    }
+
+
+def _write(session: Session, slug: str, values: dict[str, Any]) -> None:
+    new = insert(repositories).values(slug=slug, **{"path": "", "source": "command", **values})
+    session.execute(new.on_conflict_do_update(index_elements=["slug"], set_=values))
+    told = {name: values[name] for name in ("path", "state", "source", "note") if values.get(name) is not None}
+    events.record(session, system="sync", subject=f"repository:{slug}", type=EventType.STATE_WRITTEN, changes=told)
+
+
+def every(session: Session, *, states: Sequence[State] = ("managed",)) -> list[Managed]:
+    """Repositories of the registry, by slug."""
+    goal = (
+        sa.select(goals.c.title)
+        .where(goals.c.repository == repositories.c.slug, goals.c.active)
+        .order_by(goals.c.source.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    query = sa.select(repositories, goal.label("goal")).where(repositories.c.state.in_(states))
+    return [_managed(dict(row)) for row in session.execute(query.order_by(repositories.c.slug)).mappings()]
+
+
+def find(session: Session, slug: str) -> Managed:
+    """One managed repository. ConfigError `config.unknown_repository` names the nearest."""
+    known = {one.slug: one for one in every(session)}
+    if slug not in known:
+        raise ConfigError(
+            f"no managed repository is called {slug!r}" + nearest(slug, known).replace("valid keys here", "there are"),
+            code="config.unknown_repository",
+            remedy="`upkeep repos list` shows them; `upkeep repos register PATH` adds one.",
+        )
+    return known[slug]
+
+
+def register(
+    session: Session,
+    path: Path,
+    *,
+    slug: str | None = None,
+    forge: str | None = None,
+    repo: str | None = None,
+    domain: str = "",
+    workplans: Sequence[str] = ("workplans/*.md",),
+    fix: bool = False,
+) -> Managed:
+    """Manage the repository at `path`; again, with other values, changes them. Raises ConfigError `config.bad_name`,
+    `config.configured` (upkeep.yaml has it), RepositoryNotReady `sync.unreachable`."""
+    tree = WorkingTree.open(path)
+    slug = slug or tree.root.name
+    try:
+        _NAME.validate_python(slug)
+    except ValidationError as error:
+        raise ConfigError(
+            f"{slug!r} cannot be a name", code="config.bad_name", remedy="Give --slug: letters, digits, `.`, `_`, `-`."
+        ) from error
+    _refuse_configured(session, slug)
+    tree.files(workplans)  # refuses a pattern that leads out
+    _write(
+        session,
+        slug,
+        {
+            "path": text.escape(str(tree.root)),
+            "forge": forge,
+            "forge_repo": repo,
+            "remote": remote_of(tree),
+            "domain": domain,
+            "workplans": list(workplans),
+            "fix": fix,
+            "source": "command",
+            "state": "managed",
+            "note": None,
+        },
+    )
+    return find(session, slug)
+
+
+def ignore(session: Session, slug: str, why: str = "") -> None:
+    """Manage a repository no longer, and list it apart; one that was never registered too. Its history stays. Raises
+    ConfigError `config.configured`, `config.bad_name`."""
+    _refuse_configured(session, slug)
+    _write(session, slug, {"state": "ignored", "note": why or None})
+
+
+def _refuse_configured(session: Session, slug: str) -> None:
+    query = sa.select(repositories.c.state).where(repositories.c.slug == slug, repositories.c.source == "configuration")
+    if session.execute(query).scalar() == "managed":
+        raise ConfigError(
+            f"{slug} stands in upkeep.yaml",
+            code="config.configured",
+            remedy=f"Change it there (repositories: {slug}:), or remove it there first.",
+        )
+
+
+def remote_of(tree: WorkingTree) -> str | None:
+    """Where `origin` leads, without a password; None where there is no such remote."""
+    try:
+        done = run_git(["config", "--get", "remote.origin.url"], git_dir=tree.common, accept=(0, 1))
+    except GitError:
+        return None
+    return display_url(done.text.strip()) or None
+
+
+# Goals
+
+
+def set_goal(
+    session: Session, slug: str, title: str, description: str = "", *, source: Source = "command", by: str = ""
+) -> ActiveGoal:
+    """Make this the goal of a repository; the one that it had is kept as history. The same again changes nothing."""
+    chosen = (goals.c.repository == slug) & (goals.c.source == source) & goals.c.active
+    now = session.execute(sa.select(goals).where(chosen).with_for_update()).mappings().one_or_none()
+    stored = {"title": text.escape(title), "description": text.escape(description)}
+    if now is not None and _is(now, stored):
+        return _goal(dict(now))
+    _retire(session, slug, source)
+    values = {**stored, "id": uuid.uuid4(), "repository": slug, "source": source, "set_by": by}
+    row = session.execute(sa.insert(goals).values(values).returning(goals)).mappings().one()
+    told = {"goal": str(row["id"]), "source": source}
+    events.record(session, system="sync", subject=f"repository:{slug}", type=EventType.STATE_WRITTEN, changes=told)
+    return _goal(dict(row))
+
+
+def _is(row: Any, values: dict[str, Any]) -> bool:
+    return not any(row[name] != value for name, value in values.items())
+
+
+def _retire(session: Session, slug: str, source: Source) -> None:
+    chosen = (goals.c.repository == slug) & (goals.c.source == source) & goals.c.active
+    session.execute(sa.update(goals).where(chosen).values(active=False))
+
+
+def active_goal(session: Session, slug: str) -> ActiveGoal | None:
+    """A goal set by command comes before the configuration's."""
+    query = sa.select(goals).where(goals.c.repository == slug, goals.c.active).order_by(goals.c.source.desc()).limit(1)
+    row = session.execute(query).mappings().one_or_none()
+    return None if row is None else _goal(dict(row))
+
+
+def _goal(row: dict[str, Any]) -> ActiveGoal:
+    return ActiveGoal(row["id"], text.unescape(row["title"]), text.unescape(row["description"]))
+
+
+# What a sync leaves
+
+
+def everything_known(session: Session) -> dict[str, Known]:
+    """What was last synced of every managed repository, by slug."""
+    columns = (repositories.c.slug, repositories.c.last_head, repositories.c.files)
+    rows = session.execute(sa.select(*columns).where(repositories.c.state == "managed"))
+    return {slug: Known(head, {path: Stamp(*each) for path, each in files.items()}) for slug, head, files in rows}
+
+
+def store_stamps(session: Session, slug: str, files: Mapping[str, Stamp]) -> None:
+    """Newer stamps of files whose content is what was synced."""
+    session.execute(sa.update(repositories).where(repositories.c.slug == slug).values(files=_stored(files)))
+
+
+def _stored(files: Mapping[str, Stamp]) -> dict[str, list[Any]]:
+    return {path: [stamp.size, stamp.mtime, stamp.inode, stamp.sha256] for path, stamp in files.items()}
+
+
+def record_attempt(
+    session: Session,
+    slug: str,
+    *,
+    findings: Sequence[Finding],
+    reason: str | None,
+    synced: Known | None = None,
+    remote: str | None = None,
+    run_id: str | None = None,
+    **counts: Any,
+) -> tuple[datetime, datetime | None]:
+    """Record that a sync was tried, with its event; return `last_attempt_at` and `last_state_synced_at` as they are.
+
+    `reason` None: it ended without error findings, and `last_state_synced_at` moves too. `synced`: what the hub agrees
+    with now, for the next drift check.
+    """
+    values: dict[str, Any] = {
+        "last_attempt_at": sa.func.now(),
+        "last_attempt_reason": text.escape(reason),
+        "findings": text.escape([finding.model_dump(mode="json") for finding in findings]),
+    }
+    if reason is None:
+        values["last_state_synced_at"] = sa.func.now()
+    if synced is not None:
+        values["last_head"] = synced.head
+        values["files"] = _stored(synced.files)
+    if remote is not None:
+        values["remote"] = remote
+    update = sa.update(repositories).where(repositories.c.slug == slug).values(values)
+    returned = update.returning(repositories.c.last_attempt_at, repositories.c.last_state_synced_at)
+    attempt, state = session.execute(returned).one()
+    changes = {
+        "last_attempt_at": attempt.isoformat(),
+        "last_state_synced_at": state.isoformat() if state else None,
+        "last_attempt_reason": reason,
+    }
+    events.record(
+        session,
+        system="sync",
+        subject=f"repository:{slug}",
+        type=EventType.STATE_WRITTEN,
+        run_id=run_id,
+        changes=changes,
+        **counts,
+    )
+    return attempt, state
+
+
+def last_findings(session: Session, slug: str) -> tuple[Finding, ...]:
+    """The findings of the last sync."""
+    stored = session.execute(sa.select(repositories.c.findings).where(repositories.c.slug == slug)).scalar_one()
+    return _FINDINGS.validate_python(text.unescape(stored))
+
+
+def _managed(row: dict[str, Any]) -> Managed:
+    names = ("slug", "forge", "remote", "domain", "fix", "source", "state", "note")
+    times = ("last_state_synced_at", "last_attempt_at")
+    return Managed(
+        **{name: row[name] for name in (*names, *times)},
+        path=Path(text.unescape(row["path"])),
+        repo=row["forge_repo"],
+        workplans=tuple(row["workplans"]),
+        last_attempt_reason=text.unescape(row["last_attempt_reason"]),
+        goal=text.unescape(row["goal"]),
+    )
