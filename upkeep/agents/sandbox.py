@@ -12,7 +12,6 @@ What is promised holds for root and for an unprivileged user with user namespace
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -78,14 +77,12 @@ class Sandbox:
         profile, limits = self.profile, self.profile.limits
         self._require_paths()
         python = [str(profiles.interpreter()), "-I", "-S"]
-        spec = {
-            "limits": {"processes": limits.processes, "memory": limits.memory, "disk": limits.disk},
-            "folders": [str(path) for path in profile.writable],
-        }
+        folders = [str(path) for path in profile.writable]
+        watched = [*map(str, (limits.processes, limits.memory, limits.disk, len(folders))), *folders]
         bounds = f"NPROC={limits.processes + warden.SLACK},FSIZE={limits.file},NOFILE={limits.open_files},CORE=0"
         socket = "-" if profile.gateway is None else str(profiles.GATEWAY_SOCKET)
         return [
-            *(*python, str(Path(warden.__file__)), json.dumps(spec)),
+            *(*python, str(Path(warden.__file__)), *watched),
             *(self._program(), *profile.arguments(), "--"),
             *(*python, str(profiles.RELAY), bounds, socket, str(profiles.RELAY_PORT)),
             *map(str, argv),

@@ -1,8 +1,8 @@
 """Stands outside a sandbox while it runs and ends it when it passes a limit that the kernel does not hold for us.
 
-What belongs here: the standard library only, because the file runs by itself (`python -I -S warden.py SPEC BWRAP…`),
-between whoever started it and bubblewrap, so that the bounds come with the command line. What does not: what a limit is
-by default (`profile.py`), what its end means (`sandbox.py`).
+What belongs here: the standard library only, because the file runs by itself (`python -I -S warden.py LIMITS…
+FOLDERS… BWRAP…`), between whoever started it and bubblewrap, so that the bounds come with the command line. What does
+not: what a limit is by default (`profile.py`), what its end means (`sandbox.py`).
 
 Why a watcher beside rlimits and cgroups: RLIMIT_NPROC does not bind the host's root, even in a user namespace
 (fork(2)), RLIMIT_AS breaks every program that reserves address space (Node, Bun, Go), no rlimit bounds a folder, and
@@ -13,19 +13,15 @@ once, for its first process ends with it and the kernel then kills all of the pr
 Ends with the command's own status, or with STOPPED or NOT_STARTED and a last line on standard error that says why.
 """
 
-# ruff: noqa: PTH102, PTH106, PTH110, PTH116, PTH120, PTH123, PTH208
-# pathlib takes longer to import than the whole program takes to start.
+# ruff: noqa: PTH102, PTH106, PTH110, PTH116, PTH120, PTH123, PTH208, SIM105
+# pathlib, contextlib, json and signal each take longer to import than the program without them takes to start.
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import select
-import signal
 import sys
 import time
-from collections.abc import Iterator
 
 MARK = "upkeep-sandbox: "
 STOPPED = 79
@@ -41,6 +37,7 @@ SLACK = 16
 CGROUPS = "/sys/fs/cgroup"
 OWNER_VARIABLE = "UPKEEP_PROCESS_OWNER"
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_SIGKILL = 9
 
 
 class Passed(Exception):
@@ -167,9 +164,11 @@ class Watch:
     def _free_bytes(self) -> int:
         free = []
         for folder in self.folders:
-            with contextlib.suppress(OSError):
+            try:
                 status = os.statvfs(folder)
-                free.append(status.f_bavail * status.f_frsize)
+            except OSError:
+                continue
+            free.append(status.f_bavail * status.f_frsize)
         return min(free, default=0)
 
 
@@ -180,30 +179,42 @@ def _threads(pid: int) -> int:
         return 0
 
 
-@contextlib.contextmanager
-def cgroup(spec: dict[str, int], root: str = CGROUPS) -> Iterator[str | None]:
-    """Move this process, and so what it starts, into a cgroup of its own with the limits; None where no cgroup v2 is
-    ours to divide. The nearest one upwards that hands both controllers to its children is taken (cgroups(7))."""
-    home = _own_cgroup(root)
-    parent = home
-    while parent is not None and not _divides(parent):
-        parent = os.path.dirname(parent) if len(parent) > len(root) else None
-    made = None if parent is None else _enter(parent, spec)
-    try:
-        yield made
-    finally:
-        if made is not None and home is not None:
-            with contextlib.suppress(OSError):
-                _write(f"{home}/cgroup.procs", str(os.getpid()))
-                os.rmdir(made)
+class Cgroup:
+    """Moves this process, and so what it starts, into a cgroup of its own with the limits, and back at the end.
+
+    `made` is its folder; None where no cgroup v2 is ours to divide. The nearest one upwards that hands both controllers
+    to its children is taken (cgroups(7)).
+    """
+
+    def __init__(self, spec: dict[str, int], root: str = CGROUPS) -> None:
+        self.made: str | None = None
+        self._home = _own_cgroup(root)
+        parent = self._home
+        while parent is not None and not _divides(parent):
+            parent = os.path.dirname(parent) if len(parent) > len(root) else None
+        if parent is not None:
+            self.made = _enter(parent, spec)
+
+    def leave(self) -> None:
+        if self.made is None or self._home is None:
+            return
+        try:
+            _write(f"{self._home}/cgroup.procs", str(os.getpid()))
+            os.rmdir(self.made)
+        except OSError:
+            return  # The next one sweeps it.
 
 
 def _own_cgroup(root: str) -> str | None:
-    with contextlib.suppress(OSError), open("/proc/self/cgroup") as file:
-        for line in file:
-            number, _, path = line.rstrip("\n").split(":", 2)
-            if number == "0" and os.path.exists(f"{root}{path}/cgroup.procs"):
-                return (root + path).rstrip("/")
+    try:
+        with open("/proc/self/cgroup") as file:
+            lines = file.read().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        number, _, path = line.split(":", 2)
+        if number == "0" and os.path.exists(f"{root}{path}/cgroup.procs"):
+            return (root + path).rstrip("/")
     return None
 
 
@@ -219,8 +230,7 @@ def _enter(parent: str, spec: dict[str, int]) -> str | None:
     for name in os.listdir(parent):
         owner = name.removeprefix("upkeep-")
         if name != owner and owner.isdigit() and not os.path.exists(f"/proc/{owner}"):
-            with contextlib.suppress(OSError):  # Left by one that was killed.
-                os.rmdir(f"{parent}/{name}")
+            _remove(f"{parent}/{name}")  # Left by one that was killed.
     made = f"{parent}/upkeep-{os.getpid()}"
     try:
         os.mkdir(made)
@@ -228,12 +238,20 @@ def _enter(parent: str, spec: dict[str, int]) -> str | None:
         _write(f"{made}/memory.max", str(spec["memory"] + (64 << 20)))
         _write(f"{made}/cgroup.procs", str(os.getpid()))
     except OSError:
-        with contextlib.suppress(OSError):
-            os.rmdir(made)
+        _remove(made)
         return None
-    with contextlib.suppress(OSError):
+    try:
         _write(f"{made}/memory.swap.max", "0")
+    except OSError:
+        return made  # A kernel without swap has no such file.
     return made
+
+
+def _remove(folder: str) -> None:
+    try:
+        os.rmdir(folder)
+    except OSError:
+        return
 
 
 def _write(path: str, text: str) -> None:
@@ -251,8 +269,10 @@ def spawn(argv: list[str], status: int) -> int:
     try:
         os.set_inheritable(status, True)
         # A computer short of memory ends this first (proc_pid_oom_score_adj(5)).
-        with contextlib.suppress(OSError):
+        try:
             _write("/proc/self/oom_score_adj", "1000")
+        except OSError:
+            pass
         argv = [argv[0], "--json-status-fd", str(status), *argv[1:]]
         os.execve(argv[0], argv, {} if mark is None else {OWNER_VARIABLE: mark})
     except OSError as error:
@@ -265,12 +285,16 @@ def attend(pid: int, spec: dict[str, int], folders: list[str]) -> int:
     """Wait for bubblewrap and return its status. Raises Passed after having ended it."""
     ended = os.pidfd_open(pid)
     try:
-        watch = Watch(spec, folders, pid)
-        while not select.select([ended], [], [], TICK_SECONDS)[0]:
-            watch.look()
+        # Nothing is looked at before the first tick: a short command has ended by then, a long one starts undisturbed.
+        if not select.select([ended], [], [], TICK_SECONDS)[0]:
+            watch = Watch(spec, folders, pid)
+            while not select.select([ended], [], [], TICK_SECONDS)[0]:
+                watch.look()
     except BaseException:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+        try:
+            os.kill(pid, _SIGKILL)
+        except ProcessLookupError:
+            pass
         os.waitpid(pid, 0)
         raise
     finally:
@@ -280,14 +304,16 @@ def attend(pid: int, spec: dict[str, int], folders: list[str]) -> int:
 
 def main(spec: dict[str, int], folders: list[str], argv: list[str]) -> int:
     report, status = os.pipe()
+    group = Cgroup(spec)
     try:
-        with cgroup(spec):
-            pid = spawn(argv, status)
-            os.close(status)
-            code = attend(pid, spec, folders)
+        pid = spawn(argv, status)
+        os.close(status)
+        code = attend(pid, spec, folders)
     except Passed as passed:
         print(f"{MARK}stopped: {passed}", file=sys.stderr, flush=True)
         return STOPPED
+    finally:
+        group.leave()
     with os.fdopen(report) as file:
         # bubblewrap reports a status only of a command that it could start.
         started = "exit-code" in file.read()
@@ -298,5 +324,7 @@ def main(spec: dict[str, int], folders: list[str], argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    _spec = json.loads(sys.argv[1])
-    sys.exit(main(_spec["limits"], _spec["folders"], sys.argv[2:]))
+    # processes, memory, disk, number of folders, folders, then bubblewrap and its arguments.
+    _count = 5 + int(sys.argv[4])
+    _spec = dict(zip(("processes", "memory", "disk"), map(int, sys.argv[1:4]), strict=True))
+    sys.exit(main(_spec, sys.argv[5:_count], sys.argv[_count:]))

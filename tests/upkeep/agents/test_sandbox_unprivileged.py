@@ -71,7 +71,7 @@ def test_it_holds(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("script", "cause"),
     [
-        ("bomb() { bomb | bomb & }; bomb; sleep 50", "processes"),
+        ("exec bash -c 'for i in $(seq 300); do sleep 50 & done; sleep 50'", "processes"),
         ("for i in $(seq 100); do head -c 1M /dev/zero > ~/$i; done; sleep 50", "disk"),
         ("for i in 1 2 3 4; do python3 -c 'x = bytearray(90 << 20); input()' < /dev/zero & done; sleep 50", "memory"),
     ],

@@ -31,13 +31,14 @@ class TestCgroup:
     def test_the_nearest_that_divides_both_controllers_is_used(self, tmp_path: Path) -> None:
         own = own_group(tmp_path)
         (own / "cgroup.subtree_control").write_text("cpu pids memory\n")
-        with warden.cgroup(SPEC, str(tmp_path)) as made:
-            assert made is not None
-            group = Path(made)
-            assert group.parent == own
-            assert (group / "pids.max").read_text() == str(64 + warden.SLACK)
-            assert int((group / "memory.max").read_text()) > SPEC["memory"]
-            assert (group / "cgroup.procs").read_text() == str(os.getpid())
+        entered = warden.Cgroup(SPEC, str(tmp_path))
+        assert entered.made is not None
+        group = Path(entered.made)
+        assert group.parent == own
+        assert (group / "pids.max").read_text() == str(64 + warden.SLACK)
+        assert int((group / "memory.max").read_text()) > SPEC["memory"]
+        assert (group / "cgroup.procs").read_text() == str(os.getpid())
+        entered.leave()
         assert (own / "cgroup.procs").read_text() == str(os.getpid()), "it goes back before the group is removed"
 
     @pytest.mark.parametrize("control", ["", "pids\n", None])
@@ -45,8 +46,7 @@ class TestCgroup:
         own = own_group(tmp_path)
         if control is not None:
             (own / "cgroup.subtree_control").write_text(control)
-        with warden.cgroup(SPEC, str(tmp_path)) as made:
-            assert made is None
+        assert warden.Cgroup(SPEC, str(tmp_path)).made is None
 
     def test_what_a_killed_one_left_is_removed(self, tmp_path: Path) -> None:
         own = own_group(tmp_path)
@@ -56,12 +56,13 @@ class TestCgroup:
         stale, living = own / f"upkeep-{gone.pid}", own / f"upkeep-{os.getppid()}"
         stale.mkdir()
         living.mkdir()
-        with warden.cgroup(SPEC, str(tmp_path)):
-            assert (stale.exists(), living.exists()) == (False, True)
+        warden.Cgroup(SPEC, str(tmp_path))
+        assert (stale.exists(), living.exists()) == (False, True)
 
     def test_a_machine_without_cgroup_v2(self, tmp_path: Path) -> None:
-        with warden.cgroup(SPEC, str(tmp_path / "none")) as made:
-            assert made is None
+        entered = warden.Cgroup(SPEC, str(tmp_path / "none"))
+        assert entered.made is None
+        entered.leave()
 
 
 def test_a_family_is_everybody_below() -> None:
