@@ -9,15 +9,12 @@ from pathlib import Path
 
 from dagster import DagsterInstance
 
+from resources.content import keep_connections
 from upkeep.config import Settings
 from upkeep.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
 INSTANCE_FILE = "dagster.yaml"
-STATEMENT_TIMEOUT_MS = 60_000
-POOL_RECYCLE_SECONDS = 3600
-POOL_OVERFLOW = 20
-
 WORKSPACE = ROOT / "workspace.yaml"
 
 
@@ -56,12 +53,10 @@ def enter(settings: Settings) -> None:
 def open_instance(settings: Settings, *, brief: bool = False) -> DagsterInstance:
     """The instance that daemon, webserver and commands share. Use it as a context.
 
-    `brief`: for one run, after which the process ends. Connections are then kept open, as the webserver does; otherwise
-    each of a run's 170 calls makes its own, at 5 ms and a server process each. A process that lives on would stumble
-    over kept ones when the database has restarted.
+    `brief`: for one run, after which the process ends: its connections are kept.
     """
     enter(settings)
     instance = DagsterInstance.get()
     if brief:
-        instance.optimize_for_webserver(STATEMENT_TIMEOUT_MS, POOL_RECYCLE_SECONDS, POOL_OVERFLOW)
+        keep_connections(instance)
     return instance

@@ -87,7 +87,7 @@ class NodeMermaid:
         """Start Node now: loading Mermaid takes a second, which then passes beside other work. Does nothing where it is
         not installed. Whoever warms closes."""
         if self._child is None and self.missing() is None:
-            self._child = self._start()
+            self._child = _spares.pop() if _spares else self._start()
 
     def close(self) -> None:
         """End a process that was warmed and not asked."""
@@ -134,6 +134,18 @@ class NodeMermaid:
         if code != 0:
             raise MermaidUnavailable(f"node ended with {code}", remedy=_RETRY)
         return _answers(output, len(texts))
+
+
+_spares: list[Child] = []
+
+
+def start_spare() -> None:
+    """Start Node for the first checker of this process that is warmed, which need not exist yet: a command that has a
+    second of imports before it lets the two pass together. Ends with the process."""
+    spare = NodeMermaid()
+    spare.warm()
+    if spare._child is not None:
+        _spares.append(spare._child)
 
 
 _RETRY = "Run `upkeep doctor`; run the validation again."
