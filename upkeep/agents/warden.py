@@ -14,12 +14,13 @@ Ends with the command's own status, or with STOPPED or NOT_STARTED and a last li
 """
 
 # ruff: noqa: PTH102, PTH106, PTH110, PTH116, PTH120, PTH123, PTH208, SIM105
-# pathlib, contextlib, json and signal each take longer to import than the program without them takes to start.
+# pathlib, contextlib and json each take longer to import than the program without them takes to start.
 
 from __future__ import annotations
 
 import os
 import select
+import signal
 import sys
 import time
 
@@ -37,7 +38,8 @@ SLACK = 16
 CGROUPS = "/sys/fs/cgroup"
 OWNER_VARIABLE = "UPKEEP_PROCESS_OWNER"
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-_SIGKILL = 9
+GONE_SECONDS = 10.0
+TERMINATED = 128 + signal.SIGTERM
 
 
 class Passed(Exception):
@@ -281,8 +283,36 @@ def spawn(argv: list[str], status: int) -> int:
         os._exit(NOT_STARTED)
 
 
+class Inside:
+    """The first process inside, known by a descriptor. When it is gone, everything inside is: the kernel kills a
+    process namespace with its first process and waits for all of it (pid_namespaces(7))."""
+
+    def __init__(self, report: int) -> None:
+        """`report`: bubblewrap's status, whose first line comes as soon as there is such a process."""
+        self.started = False
+        self._file = os.fdopen(report, "rb", buffering=0)
+        self._fd = -1
+        line = self._file.read(4096) or b""
+        number = line.partition(b'"child-pid":')[2].split(b",")[0].strip(b" }\n")
+        self._rest = line.partition(b"\n")[2]
+        if number.isdigit():
+            try:
+                self._fd = os.pidfd_open(int(number))
+            except OSError:
+                return  # It has ended already.
+
+    def wait(self) -> None:
+        """Wait until it is gone, after bubblewrap is: what it started may not touch anything afterwards."""
+        # bubblewrap reports a status only of a command that it could start.
+        self.started = b"exit-code" in self._rest + (self._file.read(4096) or b"")
+        if self._fd >= 0:
+            select.select([self._fd], [], [], GONE_SECONDS)
+            os.close(self._fd)
+        self._file.close()
+
+
 def attend(pid: int, spec: dict[str, int], folders: list[str]) -> int:
-    """Wait for bubblewrap and return its status. Raises Passed after having ended it."""
+    """Wait for bubblewrap and return its status. Whatever raises ends it first."""
     ended = os.pidfd_open(pid)
     try:
         # Nothing is looked at before the first tick: a short command has ended by then, a long one starts undisturbed.
@@ -292,7 +322,7 @@ def attend(pid: int, spec: dict[str, int], folders: list[str]) -> int:
                 watch.look()
     except BaseException:
         try:
-            os.kill(pid, _SIGKILL)
+            os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
         os.waitpid(pid, 0)
@@ -303,24 +333,34 @@ def attend(pid: int, spec: dict[str, int], folders: list[str]) -> int:
 
 
 def main(spec: dict[str, int], folders: list[str], argv: list[str]) -> int:
+    signal.signal(signal.SIGTERM, _terminated)
     report, status = os.pipe()
     group = Cgroup(spec)
+    pid = spawn(argv, status)
+    os.close(status)
+    inside = Inside(report)
     try:
-        pid = spawn(argv, status)
-        os.close(status)
         code = attend(pid, spec, folders)
     except Passed as passed:
         print(f"{MARK}stopped: {passed}", file=sys.stderr, flush=True)
-        return STOPPED
-    finally:
-        group.leave()
-    with os.fdopen(report) as file:
-        # bubblewrap reports a status only of a command that it could start.
-        started = "exit-code" in file.read()
-    if code != 0 and not started:
+        code = STOPPED
+    except Terminated:
+        code = TERMINATED
+    inside.wait()
+    group.leave()
+    if code not in (0, STOPPED, TERMINATED) and not inside.started:
         print(f"{MARK}not started: bubblewrap ended with {code}", file=sys.stderr, flush=True)
         return NOT_STARTED
     return code if code >= 0 else 128 - code
+
+
+class Terminated(BaseException):
+    """Whoever started us wants the sandbox to end."""
+
+
+def _terminated(number: int, frame: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise Terminated
 
 
 if __name__ == "__main__":
