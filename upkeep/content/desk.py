@@ -13,7 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from pydantic import SecretStr
+
 from upkeep.agents.base import Agent
+from upkeep.agents.budget import Purse
 from upkeep.agents.registry import open_agent
 from upkeep.config import GitHubForgeSettings, Settings, Watch
 from upkeep.content.mermaid import NodeMermaid
@@ -215,13 +218,14 @@ def open_desk(
 ) -> Desk:
     """Open the desk of a watch. Raises ConfigError for an unknown watch, forge or engine."""
     watch = settings.watch(name)
+    purse = Purse(SecretStr(database.url), run.run_id, settings.budgets)
     return Desk(
         name=name,
         watch=watch,
         settings=settings,
         database=database,
         forge=open_forge(watch.target.forge, settings, database),
-        agent=open_agent(watch.agent, settings.agents[watch.agent]),
+        agent=open_agent(watch.agent, settings.agents[watch.agent], purse=purse),
         run=run,
         dry_run=dry_run,
         retry=retry,
