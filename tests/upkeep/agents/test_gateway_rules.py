@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -175,8 +176,7 @@ class TestRequests:
     def test_any_body_is_passed_or_refused_and_the_model_is_always_ours(self, api: Any, body: dict[str, Any]) -> None:
         try:
             prepared = APIS[api].prepare(body, PINS)
-        except Refused as refused:
-            assert refused.message
+        except Refused:
             return
         assert prepared.body["model"] == PINS.model
         assert set(prepared.body) <= APIS[api].fields | {"reasoning_effort", "stream_options"}
@@ -199,7 +199,7 @@ class TestMeter:
     def test_it_does_not_matter_where_the_network_cuts(self, cuts: list[int]) -> None:
         meter = Meter("messages", stream=True)
         places = [0, *sorted(cuts), len(STREAM)]
-        for start, end in zip(places, places[1:], strict=False):
+        for start, end in pairwise(places):
             meter.feed(STREAM[start:end])
         meter.finish()
         usage = meter.usage

@@ -52,13 +52,12 @@ def test_a_last_line_that_was_lost_is_no_failure_of_a_run_that_ended_well() -> N
     assert ending([], exited=True).finished is False
 
 
+_NAMES = ["type", "part", "text", "reason", "tokens", "cache", "input", "cost", "error", "data", "message"]
+_KEYS = st.sampled_from(_NAMES)
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner, max_size=4),
     max_leaves=12,
-)
-_KEYS = st.sampled_from(
-    ["type", "part", "text", "reason", "tokens", "cache", "input", "cost", "error", "data", "message"]
 )
 
 
