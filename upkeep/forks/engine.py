@@ -82,8 +82,8 @@ class Engine:
         self._merger.restart()
 
     def rebase(self, stack: Stack) -> Rebased:
-        """Pick the patches of `stack` onto its `onto`, in order."""
-        attributes.lay_out(self.quarantine, stack.onto)
+        """Pick the patches of `stack` onto its `onto`, in order. The attributes of `onto` lie in the quarantine already
+        (`attributes.lay_out`); where a patch changes some, they are laid out anew."""
         self._merger.restart()
         onto = read_commits(self.quarantine, [stack.onto])[stack.onto]
         tip, tree = onto.sha, onto.tree

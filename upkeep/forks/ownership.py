@@ -18,7 +18,7 @@ from upkeep.config import Version
 from upkeep.errors import ConfigError, GitError
 from upkeep.forks.quarantine import Quarantine
 from upkeep.forks.rawcommit import RawCommit
-from upkeep.forks.records import OwnCommit, VersionBump
+from upkeep.forks.records import VersionBump
 from upkeep.forks.stack import Patch, read_commits
 from upkeep.git import AUTHOR
 
@@ -47,11 +47,8 @@ def kind_of(commit: RawCommit) -> Kind | None:
     return None if found is None else "version" if found[1] == "version" else "fix"
 
 
-def own_commits(quarantine: Quarantine, onto: str, head: str) -> dict[str, OwnCommit]:
-    """Our own commits in what `head` has and `onto` has not, by SHA."""
-    listed = quarantine.git("rev-list", "--no-merges", "--end-of-options", head, f"^{onto}").text.split()
-    kinds = {sha: (kind_of(commit), commit) for sha, commit in read_commits(quarantine, listed).items()}
-    return {sha: OwnCommit(sha=sha, kind=kind, subject=commit.subject) for sha, (kind, commit) in kinds.items() if kind}
+def is_own(commit: RawCommit) -> bool:
+    return kind_of(commit) is not None
 
 
 def crown(

@@ -107,7 +107,6 @@ class Verification(Record):
     own_before: tuple[OwnCommit, ...] = ()
     version: VersionBump | None = None
     escalated: tuple[str, ...] = Field(default=(), description="Paths that upstream changed and a person wants to see.")
-    range_diff: str = ""
     seconds: float = 0.0
 
     @property

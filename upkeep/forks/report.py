@@ -88,6 +88,7 @@ class Report(Record):
     takeover: Takeover | None = None
     snapshot: Snapshot | None = None
     verification: Verification | None = None
+    range_diff: str = Field(default="", description="How the kept patches changed by being moved; git-range-diff(1).")
     gates: tuple[Gate, ...] = ()
     applied: Applied | None = None
     restored: str | None = Field(default=None, description="The run whose backup was put back.")

@@ -14,8 +14,17 @@ from upkeep.forks.quarantine import Quarantine
 from upkeep.forks.stack import SUBMODULE, Stack
 from upkeep.plumbing.command import run_git
 
+_TRUE = ("true", "yes", "on", "1")
 _MERGE_TREE = (2, 38)
 """`git merge-tree --write-tree` came with it."""
+
+
+def _settings(quarantine: Quarantine) -> dict[str, str]:
+    """What git has set here that bears on this; of several values the last, and `true` for one without any."""
+    names = r"^(commit\.gpgsign|merge\.default|(merge|filter)\..+\.(driver|clean|smudge|process))$"
+    done = quarantine.git("config", "--null", "--get-regexp", names, accept=(0, 1))
+    parts = (entry.partition("\n") for entry in done.text.split("\0") if entry)
+    return {name: value if separator else "true" for name, separator, value in parts}
 
 
 @functools.cache
@@ -23,15 +32,14 @@ def _git_version() -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", run_git(["version"]).text)[:2])
 
 
-def reasons(quarantine: Quarantine, stack: Stack) -> tuple[str, ...]:
-    """Why the real `git rebase` has to decide about this stack, for people; none: the engine may.
-
-    Lays out the attributes of `onto` on the way.
-    """
-    return tuple(_reasons(quarantine, stack))
+def reasons(quarantine: Quarantine, stack: Stack, laid: attributes.Laid) -> tuple[str, ...]:
+    """Why the real `git rebase` has to decide about this stack, for people; none: the engine may. `laid` are the
+    attributes of `onto`."""
+    return tuple(_reasons(quarantine, stack, laid))
 
 
-def _reasons(quarantine: Quarantine, stack: Stack) -> Iterator[str]:
+def _reasons(quarantine: Quarantine, stack: Stack, laid: attributes.Laid) -> Iterator[str]:
+    settings = _settings(quarantine)
     version = _git_version()
     if version < _MERGE_TREE:
         yield f"git {'.'.join(map(str, version))} cannot merge in memory; 2.38 can"
@@ -40,7 +48,7 @@ def _reasons(quarantine: Quarantine, stack: Stack) -> Iterator[str]:
     signed = [patch for patch in stack.patches if patch.commit.signed]
     if signed:
         yield f"patch {signed[0].number} is signed"
-    elif quarantine.git("config", "--type=bool", "--get", "commit.gpgSign", accept=(0, 1)).text.strip() == "true":
+    elif settings.get("commit.gpgsign", "false").lower() in _TRUE:
         yield "commits are signed here (commit.gpgSign)"
     for patch in stack.patches:
         if SUBMODULE in patch.modes:
@@ -50,8 +58,7 @@ def _reasons(quarantine: Quarantine, stack: Stack) -> Iterator[str]:
         if not patch.commit.portable:
             yield f"patch {patch.number} has no parent, or a text in an encoding that git has to convert"
             break
-    laid = attributes.lay_out(quarantine, stack.onto)
-    for program in attributes.programs(quarantine, laid):
+    for program in attributes.programs(quarantine, laid, settings):
         yield f"a program of this repository has a hand in it ({program})"
     if quarantine.repository.is_shallow:
         yield "the history is shallow"

@@ -134,6 +134,7 @@ def verified(desk: Desk, snapshot: Snapshot) -> Verification:
         )
         if result.tip is not None and not result.unchanged:
             place.keep(result.tip, [snapshot.upstream, snapshot.trunk])
+            desk.draft.put(range_diff=verify.range_diff(place, result))
         desk.draft.put(verification=result)
         return result
 

@@ -5,7 +5,7 @@ What belongs here: reading the stack, before anything is merged. What does not: 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from upkeep.errors import GitError
@@ -62,8 +62,10 @@ class Stack:
         return self.patches[-1].commit if self.patches else None
 
 
-def read_stack(quarantine: Quarantine, onto: str, head: str, *, own: Collection[str] = ()) -> Stack:
-    """Read what `head` has and `onto` has not. `own`: SHAs that are recreated elsewhere and not picked.
+def read_stack(
+    quarantine: Quarantine, onto: str, head: str, *, own: Callable[[RawCommit], bool] = lambda _: False
+) -> Stack:
+    """Read what `head` has and `onto` has not. `own` says which commits are made anew elsewhere and not picked.
 
     The order and the marks are those of `git rebase` (sequencer.c `sequencer_make_script`): a commit whose patch is
     upstream is dropped unless it was empty from the start.
@@ -82,7 +84,7 @@ def read_stack(quarantine: Quarantine, onto: str, head: str, *, own: Collection[
         files, modes = touched.get(sha, ((), frozenset()))
         parent = commits[parents[0]] if parents else None
         patch = Patch(len(picks) + len(same) + 1, commits[sha], parent, files, modes)
-        (ours if sha in own else same if mark == "=" and files else picks).append(patch)
+        (ours if own(patch.commit) else same if mark == "=" and files else picks).append(patch)
     return Stack(
         onto=onto,
         head=head,

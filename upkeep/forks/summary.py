@@ -112,9 +112,9 @@ def _patches(report: Report) -> Iterator[str]:
         for kept in verification.kept:
             moved = f"is now {code(kept.new_sha[:12])}" if kept.new_sha != kept.sha else "did not move"
             yield f"- {kept.number}. {inline(kept.subject)} ({code(kept.sha[:12])}) {moved}"
-    if verification.range_diff:
+    if report.range_diff:
         yield from ("", "<details><summary>How the patches changed (range-diff)</summary>", "")
-        yield from (fenced(verification.range_diff, "diff", limit=_RANGE_DIFF_LIMIT), "", "</details>")
+        yield from (fenced(report.range_diff, "diff", limit=_RANGE_DIFF_LIMIT), "", "</details>")
 
 
 def _conflict(conflict: ConflictingPatch) -> Iterator[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from upkeep.config import Version
-from upkeep.forks import blame, ownership, routing, worktree
+from upkeep.forks import attributes, blame, ownership, routing, worktree
 from upkeep.forks.engine import Conflict, Engine, Rebased
 from upkeep.forks.quarantine import Quarantine
 from upkeep.forks.rawcommit import Committer, RawCommit
@@ -22,10 +22,11 @@ from upkeep.forks.records import (
     ConflictingPatch,
     DroppedPatch,
     KeptPatch,
+    OwnCommit,
     UpstreamCommit,
     Verification,
 )
-from upkeep.forks.stack import Patch, Stack, read_stack
+from upkeep.forks.stack import Patch, Stack, read_commits, read_stack
 from upkeep.guardrails.paths import matches
 
 _PULL_REQUEST = re.compile(r"\(#(\d+)\)\s*$|^Merge pull request #(\d+)")
@@ -50,9 +51,8 @@ def verify(
     `forks.version_not_found`.
     """
     started = time.monotonic()
-    own = ownership.own_commits(quarantine, onto, head)
-    stack = read_stack(quarantine, onto, head, own=own)
-    reasons = routing.reasons(quarantine, stack)
+    stack = read_stack(quarantine, onto, head, own=ownership.is_own)
+    reasons = routing.reasons(quarantine, stack, attributes.lay_out(quarantine, onto))
     method: Literal["memory", "worktree"] = "worktree" if reasons else "memory"
     with Engine(quarantine, committer) as engine:
         result = worktree.rebase(quarantine, stack, committer, folder=scratch) if reasons else engine.rebase(stack)
@@ -69,16 +69,22 @@ def verify(
         reasons=reasons,
         stack_tip=result.tip if result.clean else None,
         tip=top.tip if top else None,
-        tree=quarantine.git("rev-parse", f"{top.tip}^{{tree}}").text.strip() if top else None,
+        tree=_tree(quarantine, result, top.tip) if top else None,
         kept=tuple(KeptPatch(**_line(each.patch), new_sha=each.sha) for each in result.kept),
         dropped=tuple(DroppedPatch(**_line(each.patch), why=each.why, proof=each.proof) for each in result.dropped),
         conflicts=conflicts,
-        own_before=tuple(own[patch.sha] for patch in stack.own),
+        own_before=tuple(
+            OwnCommit(sha=patch.sha, kind=str(ownership.kind_of(patch.commit)), subject=patch.commit.subject)
+            for patch in stack.own
+        ),
         version=top.version if top else None,
         escalated=_escalated(quarantine, stack, escalate),
-        range_diff=_range_diff(quarantine, stack, result),
         seconds=round(time.monotonic() - started, 3),
     )
+
+
+def _tree(quarantine: Quarantine, result: Rebased, tip: str) -> str:
+    return result.tree if tip == result.tip else read_commits(quarantine, [tip])[tip].tree
 
 
 def reproduction(stack: Stack, conflict: Conflict, all_conflicts: Sequence[Conflict], where: str) -> tuple[str, ...]:
@@ -153,11 +159,15 @@ def _escalated(quarantine: Quarantine, stack: Stack, patterns: Sequence[str]) ->
     return tuple(shown(path) for path in changed if any(matches(path, pattern) for pattern in patterns))
 
 
-def _range_diff(quarantine: Quarantine, stack: Stack, result: Rebased) -> str:
-    """How the patches changed by being moved; empty where a patch conflicts or nothing moved."""
-    if not result.clean or stack.base is None or result.tip == stack.head or not stack.patches:
+def range_diff(quarantine: Quarantine, verification: Verification) -> str:
+    """How the patches changed by being moved, for people; empty where a patch conflicts or nothing moved.
+
+    No part of a verification: it takes as long, and whoever looks ahead every hour does not read it.
+    """
+    found = verification
+    if found.stack_tip is None or found.base is None or not found.kept or found.kept[-1].sha == found.stack_tip:
         return ""
-    before = f"{stack.base}..{stack.patches[-1].sha}"
+    before, after = f"{found.base}..{found.kept[-1].sha}", f"{found.onto}..{found.stack_tip}"
     flags = ["--no-color", "--no-ext-diff", "--no-textconv", "--creation-factor=90"]
-    done = quarantine.git("range-diff", *flags, before, f"{stack.onto}..{result.tip}", accept=range(256))
+    done = quarantine.git("range-diff", *flags, before, after, accept=range(256))
     return done.stdout[:_RANGE_DIFF_BYTES].decode(errors="replace")

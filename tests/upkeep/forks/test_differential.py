@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 
 from tests.support import histories
 from tests.support.histories import COMMITTER, WHEN, History, Real, Step, real_rebase
+from upkeep.forks import attributes
 from upkeep.forks.engine import Engine
 from upkeep.forks.quarantine import quarantine
 from upkeep.forks.rawcommit import Committer
@@ -30,6 +31,7 @@ def agree(history: History, *, single: bool) -> None:
         onto, head = str(repository.resolve("upstream")), str(repository.resolve("fork"))
         before = list(histories.refs(repository.path))
         with quarantine(repository) as place, Engine(place, RITA, single=single) as engine:
+            attributes.lay_out(place, onto)
             ours = engine.rebase(read_stack(place, onto, head))
         assert list(histories.refs(repository.path)) == before
         theirs = real_rebase(repository.path, onto, head, folder / "worktree")

@@ -123,6 +123,7 @@ class TestADay:
         assert (report.outcome, report.exit_code) == (Outcome.REBASED, 0)
         assert report.verification is not None
         tip = report.verification.tip
+        assert report.range_diff.startswith("1:")
         assert world.fork.refs("refs/") == {"refs/heads/main": head, TRUNK: tip, "refs/upkeep/backup/trunk/run-1": old}
         assert world.work.refs()[TRUNK] == world.work.head() == tip
         assert world.work.refs()["refs/heads/main"] == head
