@@ -53,7 +53,7 @@ def sketch_of(flowchart: Flowchart) -> Sketch:
 
 def plain_sketch(text: str) -> Sketch | None:
     """Return what a block of the plain form shows; None where it has another form, right or wrong."""
-    if any(mark in text for mark in _ELSEWHERE) or text.count("->") > MAX_EDGES:
+    if any(map(text.__contains__, _ELSEWHERE)) or text.count("->") > MAX_EDGES:
         return None
     whole, parts = _expressions()
     if whole.fullmatch(text) is None:
@@ -66,7 +66,8 @@ def plain_sketch(text: str) -> Sketch | None:
         elif bare:
             labels[name] = bare.strip()
         elif name:
-            labels.setdefault(name, name)
+            if name not in labels:
+                labels[name] = name
         elif members:
             classes.setdefault(class_name, []).extend(members.split(","))
     return Sketch(labels, {class_name: frozenset(members) for class_name, members in classes.items()})

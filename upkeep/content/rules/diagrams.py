@@ -118,6 +118,8 @@ def unknown_event_node(context: Context) -> Iterator[Hit]:
     for flow, diagrams in _with_diagrams(context):
         for block in diagrams.blocks:
             labels = block.sketch.labels_of(EVENT_CLASS) if block.sketch is not None else {}
+            if flow.trimmed_names.issuperset(labels.values()):
+                continue
             unknown = {name for name, label in labels.items() if not _is_known(label, flow)}
             for node in block.event_nodes() if unknown else ():
                 if node.id in unknown:
@@ -173,9 +175,8 @@ def _group_of(flow: Flow, name: str) -> str | None:
 
 def event_in_no_diagram(context: Context) -> Iterator[Hit]:
     for flow, diagrams in _with_diagrams(context):
-        labels = {
-            label for block in diagrams.blocks if block.sketch is not None for label in block.sketch.labels.values()
-        }
+        sketches = [block.sketch for block in diagrams.blocks if block.sketch is not None]
+        labels = set[str]().union(*[sketch.labels.values() for sketch in sketches])
         names = dict.fromkeys(item["name"] for _, item in flow.named_objects)
         if labels.issuperset(names):
             continue
