@@ -13,17 +13,31 @@ from pydantic import SecretStr
 from tests.support.model_server import ModelServer
 from tests.support.tools import tool
 from upkeep.agents.base import Agent
+from upkeep.agents.claude import ClaudeAgent
 from upkeep.agents.codex import CodexAgent
+from upkeep.agents.opencode import OpencodeAgent
 
 KEY = "sk-canary-model-key-0123456789abcdef"
 """The provider's key: the gateway holds it and nobody else may see it."""
 
 
+def _settings(name: str, base_url: str, settings: dict[str, Any]) -> dict[str, Any]:
+    values = {"bin": tool(name), "bwrap": tool("bwrap"), "api_key": SecretStr(KEY), "base_url": base_url}
+    return {**values, **settings}
+
+
 def codex(server: ModelServer, **settings: Any) -> Agent:
-    values = {"bin": tool("codex"), "bwrap": tool("bwrap"), "api_key": SecretStr(KEY), "base_url": server.base_url}
-    return CodexAgent("writer", **{**values, **settings})
+    return CodexAgent("writer", **_settings("codex", server.base_url, settings))
 
 
-ENGINES: dict[str, Callable[..., Agent]] = {"codex": codex}
+def claude(server: ModelServer, **settings: Any) -> Agent:
+    return ClaudeAgent("writer", **_settings("claude", server.base_url.removesuffix("/v1"), settings))
+
+
+def opencode(server: ModelServer, **settings: Any) -> Agent:
+    return OpencodeAgent("writer", **_settings("opencode", server.base_url, settings))
+
+
+ENGINES: dict[str, Callable[..., Agent]] = {"codex": codex, "claude": claude, "opencode": opencode}
 """Name → maker, called with the model's server and with settings that every engine has: `bwrap`, `limits`,
 `timeout_minutes`, `idle_minutes`, `budget_usd`, `after_final_seconds`."""
