@@ -124,7 +124,7 @@ def every(session: Session, *, states: Sequence[State] = ("managed",)) -> list[M
     goal = (
         sa.select(goals.c.title)
         .where(goals.c.repository == repositories.c.slug, goals.c.active)
-        .order_by(goals.c.source.desc())
+        .order_by(goals.c.source)
         .limit(1)
         .scalar_subquery()
     )
@@ -243,7 +243,7 @@ def _retire(session: Session, slug: str, source: Source) -> None:
 
 def active_goal(session: Session, slug: str) -> ActiveGoal | None:
     """A goal set by command comes before the configuration's."""
-    query = sa.select(goals).where(goals.c.repository == slug, goals.c.active).order_by(goals.c.source.desc()).limit(1)
+    query = sa.select(goals).where(goals.c.repository == slug, goals.c.active).order_by(goals.c.source).limit(1)
     row = session.execute(query).mappings().one_or_none()
     return None if row is None else _goal(dict(row))
 
