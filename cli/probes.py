@@ -17,7 +17,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from upkeep.config import CodexAgentSettings, GitHubForgeSettings, Settings, load
+from upkeep.config import AgentSettings, GitHubForgeSettings, ScanAgentSettings, Settings, load
 from upkeep.errors import CommandNotFound, UpkeepError
 from upkeep.process import run
 
@@ -63,8 +63,8 @@ def probe_all(settings: Callable[[], Settings] = load) -> Iterator[Probe]:
             yield _guarded("gh", _gh)
             yield from _credentials(name, forge)
     for name, agent in sorted(known.agents.items()):
-        if isinstance(agent, CodexAgentSettings) and _uses_agent(known, name):
-            yield from _codex(name, agent)
+        if not isinstance(agent, ScanAgentSettings) and _uses_agent(known, name):
+            yield from _agent(name, agent)
     yield from _upstreams(known)
 
 
@@ -165,7 +165,7 @@ def _mermaid(settings: Settings) -> Iterator[Probe]:
     if missing is None:
         yield Probe("mermaid", "ok", "Node's parser is installed")
         return
-    needed = any(isinstance(settings.agents[watch.agent], CodexAgentSettings) for watch in settings.watches.values())
+    needed = any(not isinstance(settings.agents[each.agent], ScanAgentSettings) for each in settings.watches.values())
     effect = "what a model writes is not published without it" if needed else "diagrams are checked by ours alone"
     fix = "Install Node 20 or newer, then run `npm ci` in upkeep/content/mermaid_check."
     yield Probe("mermaid", "failed" if needed else "warning", f"{missing}: {effect}", fix)
@@ -194,35 +194,37 @@ def _clock(theirs: datetime, host: str) -> Probe:
     return Probe("clock", "ok", f"agrees with {host}")
 
 
-def _codex(name: str, agent: CodexAgentSettings) -> Iterator[Probe]:
+def _agent(name: str, agent: AgentSettings) -> Iterator[Probe]:
     from upkeep.agents.codex import CodexAgent
+    from upkeep.agents.headless import CliAgent
     from upkeep.agents.registry import open_agent
 
-    label = f"agent {name}"
-    opened = open_agent(name, agent)
-    assert isinstance(opened, CodexAgent)
+    label, opened = f"agent {name}", open_agent(name, agent)
+    assert isinstance(opened, CodexAgent | CliAgent)
     try:
         found = opened.probe()
     except UpkeepError as error:
         yield _failed(label, error)
         return
-    key = agent.api_key is not None and agent.api_key.get_secret_value()
-    if not key and agent.base_url is None:
-        fix = f'Set agents.{name}.api_key: "${{OPENAI_API_KEY}}" and the variable.'
-        yield Probe(label, "failed", f"codex {found.version} has no API key", fix)
+    what = f"{opened.engine} {found.version}".strip()
+    key = opened.api_key is not None and opened.api_key.get_secret_value()
+    if not key and opened.base_url is None:
+        fix = f'Set agents.{name}.api_key: "${{…_API_KEY}}" and the variable.'
+        yield Probe(label, "failed", f"{what} has no API key", fix)
     else:
-        yield Probe(label, "ok", f"codex {found.version}, model {agent.model}")
-    yield _sandbox(name, contained=found.contained, why=found.reason, unsafe=agent.unsafe_no_sandbox)
+        yield Probe(label, "ok", f"{what}, model {opened.model}")
+    yield _sandbox(name, contained=found.contained, why=found.reason, unsafe=opened.unsafe_no_sandbox)
 
 
 def _sandbox(name: str, *, contained: bool, why: str, unsafe: bool) -> Probe:
+    from upkeep.agents.sandbox import REMEDY
+
     label = f"sandbox of {name}"
     if contained:
-        return Probe(label, "ok", "an agent cannot read or write outside its work folder")
+        return Probe(label, "ok", f"it holds; `upkeep sandbox show {name}` prints it")
     if unsafe:
-        return Probe(label, "warning", f"{why}; unsafe_no_sandbox is set", "Agents run unprotected; mend the sandbox.")
-    fix = "Install bubblewrap and allow user namespaces (sysctl kernel.unprivileged_userns_clone=1)."
-    return Probe(label, "failed", why, fix)
+        return Probe(label, "warning", f"{why}; unsafe_no_sandbox is set", f"Agents run unprotected: {REMEDY}.")
+    return Probe(label, "failed", why, f"{REMEDY[0].upper()}{REMEDY[1:]}.")
 
 
 def _upstreams(settings: Settings) -> Iterator[Probe]:
