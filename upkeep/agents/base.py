@@ -117,8 +117,9 @@ class AgentResult(BaseModel):
 
     `outcome`: `answered` (the final message is JSON of `answer_schema`; `answer` holds it), or `said_nothing`
     (it ended by itself without a usable answer; `message` holds what it did say, shortened).
-    `sandbox` names what held the agent in: the engine's own sandbox ("codex"), "none" where the configuration allows
-    that, or "" for an engine that needs none. A reader of the pull request is told of "none".
+    `sandbox` names what held the agent in: "upkeep" for ours; where that does not work and the configuration lets it
+    pass, the engine's own ("codex") or "none"; "" for an engine that needs none. A reader of the pull request is told
+    of anything but "upkeep" and "".
     """
 
     model_config = ConfigDict(frozen=True)
