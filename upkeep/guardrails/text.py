@@ -35,6 +35,8 @@ _WORDS: Mapping[str, str] = {
     "invisible": "an invisible character",
 }
 
+_PLAIN = bytes([*b"\t\n", *range(0x20, 0x7F)])
+
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _CODE_SPAN = re.compile(r"(`+)(?:(?!`).)+?\1")
 # Elements that format a few words, without attributes. Everything else may hide, load or run something.
@@ -49,8 +51,8 @@ def check_text(patch: Patch, policy: Policy) -> Iterator[GuardrailFinding]:
         if change.new is None:
             continue
         yield from _encoding(change)
-        # One search over everything first: almost every file is clean.
-        if _SUSPECT.search("\n".join(line for _, line in change.added)):
+        # What is left of a file without its plain characters first: almost every file is clean.
+        if _SUSPECT.search(_unusual("\n".join(line for _, line in change.added))):
             for number, line in change.added:
                 yield from _characters(line, change.path, number)
         if PurePosixPath(change.path).suffix.lower() in _PROSE:
@@ -60,6 +62,11 @@ def check_text(patch: Patch, policy: Policy) -> Iterator[GuardrailFinding]:
             yield from _characters(line.removesuffix("\r"), f"({name})", number)
         if name in ("title", "branch") and "\n" in text:
             yield GuardrailFinding(rule="text.control", path=f"({name})", line=1, message="it has several lines")
+
+
+def _unusual(text: str) -> str:
+    """The text without printable ASCII and line ends. As bytes, because that is fifty times faster."""
+    return text.encode(errors="surrogatepass").translate(None, _PLAIN).decode(errors="surrogatepass")
 
 
 def _encoding(change: FileChange) -> Iterator[GuardrailFinding]:
