@@ -99,9 +99,8 @@ def _update(settings: Settings, what: str, say: Callable[[str], None]) -> Update
 
 def _merge(settings: Settings, update: Update, say: Callable[[str], None]) -> None:
     """What the dashboard's owner does after reading."""
-    from upkeep.forges.registry import open_local
-
     from upkeep.database.server import connect
+    from upkeep.forges.registry import open_local
 
     number = _number(update)
     if number is None:

@@ -40,6 +40,13 @@ COMMANDS: Mapping[str, str] = {
     "pr": "cli.pull_requests:app",
     "config": "cli.config:app",
     "db": "cli.database:app",
+    "repos": "cli.repositories:app",
+    "goals": "cli.repositories:goals_app",
+    "sync": "cli.sync:sync",
+    "hooks": "cli.sync:hooks_app",
+    "tasks": "cli.tasks:app",
+    "interventions": "cli.tasks:interventions_app",
+    "dispatch": "cli.dispatch:dispatch",
 }
 """Commands and groups by name, in the order of the help: the module and what it calls them."""
 

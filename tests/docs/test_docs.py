@@ -104,5 +104,6 @@ def test_every_variable_that_the_code_reads_is_in_the_example() -> None:
         text=True,
         check=True,
     ).stdout.split()
-    internal = {"UPKEEP_PROCESS_OWNER", "UPKEEP_AGENT_KEY", "UPKEEP_NOT_SET"}
+    set_for_children = {"UPKEEP_PROCESS_OWNER", "UPKEEP_AGENT_KEY", "UPKEEP_GATEWAY_URL", "UPKEEP_GATEWAY_KEY"}
+    internal = {*set_for_children, "UPKEEP_MODEL", "UPKEEP_ANSWER_SCHEMA", "UPKEEP_NOT_SET"}
     assert set(read) - internal <= set(re.findall(r"^(\w+)=", example, re.MULTILINE)) | internal

@@ -36,7 +36,7 @@ class UnassignedEvent(BaseModel):
 
 
 class UpdateSummary(BaseModel):
-    """What the author says it did. `no_change` with a `reason` means: the upstream change needs no change of content."""
+    """What the author says it did. `no_change` with a `reason`: the upstream change needs no change of content."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
