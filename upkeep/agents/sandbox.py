@@ -57,6 +57,9 @@ class Probe:
     reason: str = ""
 
 
+_went_well: dict[tuple[str, int], Probe] = {}
+
+
 @dataclass(frozen=True)
 class Sandbox:
     """A profile that programs can be run in, one after the other or at the same time.
@@ -203,7 +206,7 @@ def require(agent: str, *, unsafe_no_sandbox: bool = False, bwrap: str = "bwrap"
 
     Raises AgentError (code `agent.sandbox`) where it does not work and nobody said that this is fine.
     """
-    found = probe(bwrap)
+    found = _probe_once(bwrap)
     if not found.contained and not unsafe_no_sandbox:
         raise AgentError(
             f"agent {agent} cannot be contained on this machine: {found.reason}",
@@ -212,3 +215,16 @@ def require(agent: str, *, unsafe_no_sandbox: bool = False, bwrap: str = "bwrap"
             "what you can",
         )
     return found.contained
+
+
+def _probe_once(bwrap: str) -> Probe:
+    """A probe that went well is not made again in this process: a host that stops allowing namespaces later makes
+    bubblewrap itself fail, and the run with it."""
+    found = shutil.which(bwrap)
+    if found is None:
+        return probe(bwrap)
+    key = (found, Path(found).stat().st_mtime_ns)
+    known = _went_well.get(key) or probe(bwrap)
+    if known.contained:
+        _went_well[key] = known
+    return known

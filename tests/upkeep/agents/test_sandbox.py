@@ -220,6 +220,27 @@ class TestLimits:
         assert done.outcome == "deadline"
         assert not running("sleep\x00986")
 
+    def test_a_cancelled_run_leaves_nothing(self, place: Path) -> None:
+        """An interrupt reaches the thread that reads the output, as it does in a Dagster run that is cancelled."""
+
+        def cancel(line: str) -> bool:
+            raise KeyboardInterrupt
+
+        sandbox = Sandbox(profile(place), tool("bwrap"))
+        script = "trap '' TERM INT; setsid sleep 984 & echo up; sleep 984"
+        with pytest.raises(KeyboardInterrupt):
+            sandbox.run(["sh", "-c", script], deadline=60, on_line=cancel)
+        assert not running("sleep\x00984")
+
+    def test_a_run_that_we_end_after_its_final_event_leaves_nothing_that_writes(self, place: Path) -> None:
+        script = "setsid sh -c 'while :; do date > late; done' & echo final; sleep 983"
+        sandbox = Sandbox(profile(place), tool("bwrap"))
+        done = sandbox.run(["sh", "-c", script], deadline=60, after_final=0.2, on_line=lambda line: True)
+        assert done.outcome == "final"
+        written = (place / "work" / "late").stat().st_mtime_ns
+        assert not running("sleep\x00983")
+        assert (place / "work" / "late").stat().st_mtime_ns == written
+
     def test_the_end_of_whoever_watches_ends_it_too(self, place: Path) -> None:
         """`kill -9` of the watcher: bubblewrap and all below it go with it."""
         command = Sandbox(profile(place), tool("bwrap")).command(["sh", "-c", "echo > up; exec sleep 985"])
