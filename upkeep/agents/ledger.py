@@ -112,6 +112,8 @@ class DatabaseLedger:
         for last in (False, True):
             try:
                 with self._transaction() as connection:
+                    # A decision that a crash of the server loses leaves the reservation, which counts for more.
+                    connection.execute("SET LOCAL synchronous_commit = off")
                     _decide(connection, reservation.number, state, cost, counts)
                 return
             except DatabaseUnavailable:
@@ -123,7 +125,8 @@ class DatabaseLedger:
     def _transaction(self) -> Iterator[psycopg.Connection[Any]]:
         connection = self._open()
         try:
-            with connection.transaction():
+            # Statements whose result nobody waits for go with the next one: two round trips instead of five.
+            with connection.pipeline(), connection.transaction():
                 yield connection
         except psycopg.OperationalError as error:
             self._drop()
@@ -217,7 +220,6 @@ def _decide(
         Scope(kind, name, period, nothing)
         for kind, name, period in zip(_KINDS, (run_id, subject, agent), ("", day, month), strict=True)
     )
-    _read(connection, scopes, lock=True)
     _add(
         connection,
         scopes,
@@ -262,8 +264,10 @@ def _add(
     spent: Decimal = Decimal(0),
 ) -> None:
     connection.execute(
-        "UPDATE upkeep.spending SET reserved_usd = reserved_usd + %(reserved)s, spent_usd = spent_usd + %(spent)s "
-        f"WHERE {_AMONG}",
+        f"WITH locked AS (SELECT scope, name, period FROM upkeep.spending WHERE {_AMONG} ORDER BY {_ORDER} FOR UPDATE) "
+        "UPDATE upkeep.spending AS row SET reserved_usd = row.reserved_usd + %(reserved)s, "
+        "spent_usd = row.spent_usd + %(spent)s FROM locked "
+        "WHERE (row.scope, row.name, row.period) = (locked.scope, locked.name, locked.period)",
         {**_keys(scopes), "reserved": reserved, "spent": spent},
     )
 

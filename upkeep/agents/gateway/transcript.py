@@ -8,22 +8,24 @@ they repeat. The beginning of each answer is kept as it came.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from upkeep.agents.gateway.contents import pieces
 from upkeep.process import Redactor
 
 ANSWER_BYTES = 256 << 10
+_MARKS = re.compile(rb', "cache_control": \{[^{}]*\}')
 
 
 class Transcript:
     """The file at `path`, new. `cut` becomes True once something did not fit into `limit` bytes."""
 
     def __init__(self, path: Path, *, limit: int, redact: Redactor) -> None:
-        self._file = path.open("w", encoding="utf-8", errors="backslashreplace")
+        self._file = path.open("wb")
         self._redact = redact
         self._left = limit
         self._seen: set[bytes] = set()
@@ -34,28 +36,33 @@ class Transcript:
         held = body.get(turns)
         new, repeated = [], 0
         for turn in held if isinstance(held, list) else [held]:
-            digest = b"".join(piece.digest for piece in pieces([turn]))
-            if digest in self._seen:
-                repeated += 1
-            else:
-                self._seen.add(digest)
+            if self._is_new(turn):
                 new.append(turn)
+            else:
+                repeated += 1
         fields = {key: value for key, value in body.items() if key != turns}
-        tools = json.dumps(fields.get("tools"), sort_keys=True).encode(errors="surrogatepass")
-        if tools in self._seen:
+        if not self._is_new(fields.get("tools")):
             fields["tools"] = "as before"
-        self._seen.add(tools)
         self.write("request", number=number, **fields, **{turns: new}, repeated=repeated)
+
+    def _is_new(self, value: Any) -> bool:
+        """Whether it is written for the first time. Without marks of a cache, which move from turn to turn."""
+        digest = hashlib.blake2b(_MARKS.sub(b"", json.dumps(value).encode()), digest_size=16).digest()
+        new = digest not in self._seen
+        self._seen.add(digest)
+        return new
 
     def write(self, kind: str, **fields: Any) -> None:
         """A line. One that does not fit any more is left out."""
         line = json.dumps({"at": datetime.now(UTC).isoformat(), "kind": kind, **fields}, ensure_ascii=False)
-        line = self._redact(line.encode(errors="surrogatepass").decode(errors="replace")) + "\n"
-        if len(line) > self._left:
+        data = line.encode(errors="replace") + b"\n"
+        if self._redact.finds(data):
+            data = self._redact(data)
+        if len(data) > self._left:
             self.cut = True
             return
-        self._left -= len(line)
-        self._file.write(line)
+        self._left -= len(data)
+        self._file.write(data)
         self._file.flush()
 
     def close(self) -> None:
