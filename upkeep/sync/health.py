@@ -1,0 +1,75 @@
+"""How well the hub knows its repositories: the answer of `list_repos` and `get_sync_health`.
+
+What belongs here: the models and one query. What does not: printing, and changing anything.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy.orm import Session
+
+from upkeep.sync import ages, registry
+from upkeep.sync.ages import Band
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RepositoryHealth(_Model):
+    """`age`: fresh under 1 h, ageing to 24 h, stale after that or never. `reason`: why the last sync did not succeed;
+    null where it did."""
+
+    repo_slug: str
+    domain: str
+    goal: str | None
+    age: Band
+    last_state_synced_at: datetime | None
+    last_attempt_at: datetime | None
+    reason: str | None
+
+
+class Repositories(_Model):
+    repositories: tuple[RepositoryHealth, ...]
+
+
+class SyncHealth(_Model):
+    """How many repositories are in each band, and those that a person should look at: stale, or failing."""
+
+    fresh: int
+    ageing: int
+    stale: int
+    failing: int
+    attention: tuple[RepositoryHealth, ...]
+
+
+def list_repositories(session: Session, now: datetime | None = None) -> Repositories:
+    """Every managed repository, by slug."""
+    at = now or datetime.now(UTC)
+    return Repositories(
+        repositories=tuple(
+            RepositoryHealth(
+                repo_slug=one.slug,
+                domain=one.domain,
+                goal=one.goal,
+                age=ages.band(one.last_state_synced_at, at),
+                last_state_synced_at=one.last_state_synced_at,
+                last_attempt_at=one.last_attempt_at,
+                reason=one.last_attempt_reason,
+            )
+            for one in registry.every(session)
+        )
+    )
+
+
+def sync_health(session: Session, now: datetime | None = None) -> SyncHealth:
+    """The bands of all managed repositories."""
+    found = list_repositories(session, now).repositories
+    counts = {band: sum(one.age == band for one in found) for band in ("fresh", "ageing", "stale")}
+    return SyncHealth(
+        **counts,
+        failing=sum(one.reason is not None for one in found),
+        attention=tuple(one for one in found if one.age == "stale" or one.reason is not None),
+    )
