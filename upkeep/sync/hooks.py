@@ -78,7 +78,7 @@ class Hook:
             f'    {{ : > {quote(str(marker))}/"$$"; }} 2>/dev/null || :\n'
             "    ( trap '' HUP INT QUIT\n"
             "      unset $(git rev-parse --local-env-vars) PYTHONPATH PYTHONHOME\n"
-            f"      cd / && {settings} exec {start} ) </dev/null >/dev/null 2>&1 &\n"
+            f"      cd / && exec env {settings} {start} ) </dev/null >/dev/null 2>&1 &\n"
             "}\n"
             f"{MARK} end {self.repository}\n"
         )
