@@ -38,6 +38,9 @@ SLACK = 16
 CGROUPS = "/sys/fs/cgroup"
 OWNER_VARIABLE = "UPKEEP_PROCESS_OWNER"
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+# keyctl(2), which libc has no function for: its number by machine.
+_KEYCTL = {"x86_64": 250, "aarch64": 219}
+_JOIN_SESSION_KEYRING = 1
 GONE_SECONDS = 10.0
 TERMINATED = 128 + signal.SIGTERM
 
@@ -275,6 +278,7 @@ def spawn(argv: list[str], status: int) -> int:
             _write("/proc/self/oom_score_adj", "1000")
         except OSError:
             pass
+        forget_keys()
         argv = [argv[0], "--json-status-fd", str(status), *argv[1:]]
         os.execve(argv[0], argv, {} if mark is None else {OWNER_VARIABLE: mark})
     except OSError as error:
@@ -309,6 +313,18 @@ class Inside:
             select.select([self._fd], [], [], GONE_SECONDS)
             os.close(self._fd)
         self._file.close()
+
+
+def forget_keys() -> None:
+    """Take a session keyring of our own, without keys (keyctl_join_session_keyring(3)).
+
+    The account's own goes along into namespaces, and Kerberos tickets and disk passwords are kept in it.
+    """
+    number = _KEYCTL.get(os.uname().machine)
+    if number is not None:
+        import ctypes
+
+        ctypes.CDLL(None).syscall(number, _JOIN_SESSION_KEYRING, None)
 
 
 def attend(pid: int, spec: dict[str, int], folders: list[str]) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.tools import tool
+from tests.support.tools import ROOT, tool, unavailable
 from upkeep.agents import relay
 from upkeep.agents.folders import remove
 from upkeep.agents.profile import GATEWAY_URL, MIB, Limits, Profile
@@ -112,6 +114,33 @@ class TestSight:
         lines = done.text.split()
         assert lines[:7] == ["1000", "CapEff:", "0" * 16, "CapBnd:", "0" * 16, "NoNewPrivs:", "1"]
         assert lines[-1] != "0"
+
+    def test_keys_that_the_kernel_keeps_for_the_account_stay_outside(self, place: Path) -> None:
+        """In a process of its own, for it puts a key into its session keyring: Kerberos tickets lie there."""
+        look = (
+            "import ctypes\ncall = ctypes.CDLL(None).syscall\ntext = ctypes.create_string_buffer(64)\n"
+            "for ring in (-3, -4, -5):\n"
+            "    key = call({keyctl}, 10, ring, b'user', b'canary', 0)\n"
+            "    print('SECRET' if key > 0 and call({keyctl}, 11, key, text, 64) > 0 else 'none')"
+        )
+        numbers = {"x86_64": (248, 250), "aarch64": (217, 219)}.get(os.uname().machine)
+        if numbers is None:
+            unavailable("the numbers of the keyring calls are not known for this machine")
+            return
+        look = look.format(keyctl=numbers[1])
+        code = (
+            f"import ctypes, sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom pathlib import Path\n"
+            "from upkeep.agents.profile import Profile\nfrom upkeep.agents.sandbox import Sandbox\n"
+            f"call = ctypes.CDLL(None).syscall\ncall({numbers[1]}, 1, b'upkeep-test')\n"
+            f"assert call({numbers[0]}, b'user', b'canary', b'SECRET', 6, -3) > 0, 'keyring'\n"
+            f"exec({look!r})\nwork = Path({str(place / 'work')!r})\n"
+            f"sandbox = Sandbox(Profile(directory=work, home=work, private=(work,)), {tool('bwrap')!r})\n"
+            f"print(sandbox.run(['python3', '-c', {look!r}], deadline=60).text)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=90)
+        if "AssertionError: keyring" in done.stderr:
+            unavailable("this machine lets nobody use keyrings")
+        assert done.stdout.split() == ["SECRET", "none", "none", "none", "none", "none"], done.stderr
 
     def test_nothing_that_we_have_open_is_inherited(self, place: Path) -> None:
         with (place / "secret").open() as held:
