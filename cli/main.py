@@ -47,6 +47,8 @@ COMMANDS: Mapping[str, str] = {
     "tasks": "cli.tasks:app",
     "interventions": "cli.tasks:interventions_app",
     "dispatch": "cli.dispatch:dispatch",
+    "mcp": "cli.mcp:mcp",
+    "sandbox": "cli.sandbox:app",
 }
 """Commands and groups by name, in the order of the help: the module and what it calls them."""
 

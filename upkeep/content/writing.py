@@ -6,7 +6,6 @@ what is covered (`ranges.py`, `service.py`), what the agent is told (`prompt.py`
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 
 from pydantic import SecretStr, ValidationError
 
+from upkeep.agents import folders
 from upkeep.agents.base import AgentResult, AgentTask, Usage
 from upkeep.agents.harvest import Entry, Refusal, harvest, snapshot
 from upkeep.content import coverage, evidence, proposal
@@ -92,12 +92,13 @@ class Writer:
     @contextmanager
     def _folder(self) -> Iterator[Path]:
         folder = self.desk.folder
-        shutil.rmtree(folder, ignore_errors=True)
+        # Not shutil.rmtree: an agent may have nested folders deeper than Python recurses.
+        folders.remove(folder)
         folder.mkdir(parents=True)
         try:
             yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            folders.remove(folder)
 
     def _lay_out(self, folder: Path) -> None:
         """The target's tree to write in; for a model also the upstream's tree and what changed, to read."""
@@ -186,7 +187,7 @@ class Writer:
     def _account(self, result: AgentResult) -> None:
         self.usage = result.usage if self.usage is None else self.usage + result.usage
         self.seconds += result.seconds
-        self.unsafe = self.unsafe or result.sandbox == "none"
+        self.unsafe = self.unsafe or result.sandbox not in ("", "upkeep")
         self.transcript = str(result.transcript) if result.transcript else self.transcript
         self.desk.run.event(EventType.AGENT_ENDED, seconds=round(result.seconds, 3), **result.usage.model_dump())
 

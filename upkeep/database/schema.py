@@ -9,6 +9,8 @@ Alembic is imported only where a migration runs: it costs a tenth of a second, a
 from __future__ import annotations
 
 import hashlib
+import random
+import time
 from pathlib import Path
 
 import psycopg.errors
@@ -21,6 +23,9 @@ from upkeep.errors import DatabaseError
 
 HEAD = "0003"
 """The newest migration that this code knows (a test compares it with the folder)."""
+
+ATTEMPTS = 8
+"""At an upgrade that met another one on the same server."""
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK = int.from_bytes(hashlib.sha256(b"upkeep schema").digest()[:8], signed=True)
@@ -38,32 +43,51 @@ def upgrade(database: Database) -> tuple[str | None, str]:
     Processes that upgrade at once wait for each other, and the later ones find nothing to do. Raises DatabaseError
     `database.outdated` where the database is newer than this code, `database.not_permitted` where our role may not.
     """
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return _upgrade(database), HEAD
+        except DBAPIError as error:
+            if attempt < ATTEMPTS and _elsewhere(error):
+                time.sleep(random.uniform(0, 0.1 * attempt))
+                continue
+            if isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
+                raise _not_permitted(error) from error
+            raise
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _upgrade(database: Database) -> str | None:
     import alembic.command
     import alembic.config
 
     config = alembic.config.Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
     config.set_main_option("path_separator", "os")
-    try:
-        with database.session() as session:
-            session.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
-            for schema in (SCHEMA, METRICS, DAGSTER):
-                session.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {schema}"))
-            _make_analyst(session.connection())
-            before = _version(session.connection())
-            _refuse_newer(before)
-            config.attributes["connection"] = session.connection()
-            alembic.command.upgrade(config, "head")
-    except DBAPIError as error:
-        if isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
-            raise DatabaseError(
-                f"the role of the database URL may not set the schema up: {error.orig}",
-                code="database.not_permitted",
-                remedy=f"As an administrator: CREATE ROLE {ANALYST}; GRANT {ANALYST} TO the role of Upkeep WITH ADMIN "
-                "OPTION; GRANT CREATE ON DATABASE to it; then run `upkeep db upgrade` again.",
-            ) from error
-        raise
-    return before, HEAD
+    with database.session() as session:
+        session.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+        for schema in (SCHEMA, METRICS, DAGSTER):
+            session.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {schema}"))
+        _make_analyst(session.connection())
+        before = _version(session.connection())
+        _refuse_newer(before)
+        config.attributes["connection"] = session.connection()
+        alembic.command.upgrade(config, "head")
+    return before
+
+
+def _elsewhere(error: DBAPIError) -> bool:
+    """Whether another database of the same server was set up at this moment. Roles belong to the whole server, and an
+    advisory lock to one database only; PostgreSQL refuses to change a role twice at once instead of waiting."""
+    return isinstance(error.orig, psycopg.errors.UniqueViolation) or "concurrently updated" in str(error.orig)
+
+
+def _not_permitted(error: DBAPIError) -> DatabaseError:
+    return DatabaseError(
+        f"the role of the database URL may not set the schema up: {error.orig}",
+        code="database.not_permitted",
+        remedy=f"As an administrator: CREATE ROLE {ANALYST}; GRANT {ANALYST} TO the role of Upkeep WITH ADMIN OPTION; "
+        "GRANT CREATE ON DATABASE to it; then run `upkeep db upgrade` again.",
+    )
 
 
 def ensure(database: Database) -> None:

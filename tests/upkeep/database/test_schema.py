@@ -80,6 +80,23 @@ def test_processes_that_upgrade_at_once_wait_for_each_other(empty: Database) -> 
     assert sorted(text for text, _ in said) == [f"{schema.HEAD} {schema.HEAD}\n"] * 2 + [f"None {schema.HEAD}\n"], said
 
 
+def test_databases_of_one_server_can_be_set_up_at_once(postgres: Database, tmp_path: Path, worker_id: str) -> None:
+    names = [f"at_once_{worker_id}_{number}" for number in range(3)]
+    autocommit = postgres.engine.execution_options(isolation_level="AUTOCOMMIT")
+    with autocommit.connect() as connection:
+        for name in names:
+            connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    urls = [sa.make_url(postgres.url).set(database=name).render_as_string(hide_password=False) for name in names]
+    racers = [
+        subprocess.Popen([sys.executable, "-P", "-c", UPGRADE, url], stdout=subprocess.PIPE, text=True) for url in urls
+    ]
+    said = [racer.communicate(timeout=120)[0].split() for racer in racers]
+    with autocommit.connect() as connection:
+        for name in names:
+            connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+    assert said == [["None", schema.HEAD]] * 3
+
+
 def test_a_database_newer_than_the_code_is_refused(database: Database) -> None:
     with database.session() as session:
         session.execute(sa.text("UPDATE upkeep.schema_version SET version_num = '9999'"))
