@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from mcp import Client, StdioServerParameters, stdio_client
 
-from cli.mcp import server
+from cli.mcp_server import server
 from tests.support.hub import HubTerminal
 from tests.support.hub import hub as hub
 from upkeep.database.server import Database
