@@ -125,8 +125,7 @@ class DatabaseLedger:
     def _transaction(self) -> Iterator[psycopg.Connection[Any]]:
         connection = self._open()
         try:
-            # Statements whose result nobody waits for go with the next one: two round trips instead of five.
-            with connection.pipeline(), connection.transaction():
+            with connection.transaction():
                 yield connection
         except psycopg.OperationalError as error:
             self._drop()

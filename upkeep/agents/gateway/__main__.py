@@ -33,8 +33,6 @@ def main(path: str) -> int:
 
     from upkeep.agents.gateway.settings import GatewaySettings
 
-    # The threads of ledger and transcript hold the interpreter for up to this long before a request gets its turn.
-    sys.setswitchinterval(0.0002)
     report = asyncio.run(_serve(GatewaySettings.model_validate(fields), listeners))
     print(report.model_dump_json(), flush=True)
     return 0
