@@ -39,13 +39,15 @@ def update(
     Example: `upkeep update my-app --dry-run`
     """
     from cli.output import emit_json
-
-    with _without_gc():
-        from orchestration.execute import update as execute
     from upkeep.config import load
+    from upkeep.content.mermaid import start_spare
 
     settings = load()
     settings.watch(watch)
+    start_spare()
+    with _without_gc():
+        from orchestration.execute import update as execute
+
     with _progress() as say:
         done = execute(
             settings,
