@@ -47,6 +47,7 @@ COMMANDS: Mapping[str, str] = {
     "tasks": "cli.tasks:app",
     "interventions": "cli.tasks:interventions_app",
     "dispatch": "cli.dispatch:dispatch",
+    "rebase": "cli.rebase:rebase",
     "mcp": "cli.mcp:mcp",
     "sandbox": "cli.sandbox:app",
 }
