@@ -100,6 +100,8 @@ def execute(
     desk = service.Desk(name, fork, settings.home, run_id, draft)
     if skip_gates and fork.gates and restore is None and not verify_only:
         _leave_out_gates(draft, fork)
+    if fork.stack_branches:
+        draft.put(notes=("The branches on trunk were left alone: restack them by hand.",))
     done: Report | None = None
     try:
         desk.config, desk.env = _credentials(settings, fork)

@@ -219,3 +219,25 @@ def test_a_restore_that_only_verifies_is_wrong_usage(terminal: Terminal) -> None
 
 def test_a_restore_of_an_unknown_run_exits_12(terminal: Terminal) -> None:
     assert terminal.report("--restore", "nothing", exit_code=12)["error"]["code"] == "forks.no_backup"
+
+
+def test_branches_on_trunk_are_left_alone_and_the_report_says_so(terminal: Terminal) -> None:
+    terminal.work.git("branch", "-q", "topic", "trunk")
+    terminal.configure(stack_branches=["topic"])
+    terminal.commit_upstream(9)
+    before = terminal.work.head("topic")
+    assert terminal.report()["notes"] == ["The branches on trunk were left alone: restack them by hand."]
+    assert terminal.work.head("topic") == before
+
+
+def test_a_fork_by_url_is_gated_in_a_worktree_of_our_mirror(terminal: Terminal) -> None:
+    tool("bwrap")
+    upstream = {"upstream": str(terminal.upstream.path)}
+    gates = [{"run": "sed -i s/ours/OURS/ a.txt", "fix": True}, "grep -q OURS a.txt"]
+    terminal.configure(path=None, url=str(terminal.fork.path), remotes=upstream, gates=gates)
+    terminal.commit_upstream(9)
+    report = terminal.report()
+    assert report["outcome"] == "rebased"
+    assert terminal.fork.head("trunk^") == report["verification"]["tip"]
+    assert b"OURS" in terminal.fork.read("trunk", "a.txt")
+    assert terminal.report()["outcome"] == "no_change"
