@@ -241,3 +241,8 @@ def test_a_fork_by_url_is_gated_in_a_worktree_of_our_mirror(terminal: Terminal) 
     assert terminal.fork.head("trunk^") == report["verification"]["tip"]
     assert b"OURS" in terminal.fork.read("trunk", "a.txt")
     assert terminal.report()["outcome"] == "no_change"
+    terminal.commit_upstream(10)
+    report = terminal.report()
+    assert [each["kind"] for each in report["verification"]["own_before"]] == ["fix"]
+    assert terminal.fork.head("trunk^") == report["verification"]["tip"]
+    assert terminal.fork.git("rev-list", "--count", "main..trunk") == "2"
