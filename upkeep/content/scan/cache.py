@@ -125,6 +125,8 @@ class BlobCache:
     def _connection(path: Path) -> Iterator[sqlite3.Connection]:
         connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
         try:
+            # No waiting for the disk: what a power cut damages is read as no cache at all.
+            connection.execute("pragma synchronous = off")
             yield connection
         finally:
             connection.close()
