@@ -45,8 +45,8 @@ def npm(group: str) -> str | None:
     if shutil.which("npm") is None:
         return "npm is not on this machine (install Node.js 20 or later)"
     quiet = ("--no-audit", "--no-fund", "--loglevel=error")
-    # `npm ci` refuses a lock file that lacks optional packages for other systems, which npm leaves out when the registry
-    # did not have them; `npm install` takes the same versions and hashes, and writes nothing with --no-save.
+    # `npm ci` refuses a lock file that lacks optional packages for other systems, which npm leaves out where the
+    # registry did not have them; `npm install` takes the same versions and hashes, and with --no-save writes nothing.
     if _run("npm", "ci", *quiet, cwd=folder) and (fault := _run("npm", "install", "--no-save", *quiet, cwd=folder)):
         return fault
     mark.write_bytes(lock.read_bytes())
