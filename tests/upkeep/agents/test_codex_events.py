@@ -11,7 +11,8 @@ from upkeep.agents import codex_events as events
 from upkeep.agents.codex_events import Tokens
 
 STREAMS = Path(__file__).with_name("streams")
-VERSIONS = sorted(folder.name for folder in STREAMS.iterdir())
+VERSIONS = sorted(folder.name for folder in STREAMS.glob("[0-9]*"))
+"""Of codex; the other CLIs' folders begin with their name."""
 
 
 def stream(version: str, name: str) -> list[events.Event]:
