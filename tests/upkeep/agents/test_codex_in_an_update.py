@@ -87,7 +87,7 @@ def test_what_the_model_wrote_is_proposed_with_its_summary_and_cost(written: Pai
     events = json.loads(written.dashboard.read(branch, f"{CONTENT}/search/events.json"))["events"]
     assert [event["name"] for event in events][-1] == EVENT
     assert done.content.guardrails.passed
-    assert (done.content.usage.requests, done.content.usage.basis, done.content.tries) == (2, "events", 1)
+    assert (done.content.usage.requests, done.content.usage.basis, done.content.tries) == (2, "gateway", 1)
     assert "One event added." in done.published.pull_request.body
     assert KEY not in done.published.pull_request.body
 
