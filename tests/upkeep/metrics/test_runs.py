@@ -120,4 +120,5 @@ def test_money_spent_counts_the_best_known_cost_of_each_run(database: Database) 
 def test_the_model_the_view_and_the_usage_of_agents_name_the_same_things(database: Database) -> None:
     columns = {column["name"] for column in sa.inspect(database.engine).get_columns("runs", schema="metrics")}
     assert columns == set(runs.Run.model_fields) == {column.name for column in runs.view.columns}
-    assert set(Usage.model_fields) <= columns
+    # The cross-check with the CLI's own count stands in the event; the table has the normal form alone.
+    assert set(Usage.model_fields) - {"gap"} <= columns
