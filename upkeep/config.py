@@ -92,33 +92,32 @@ class ScanAgentSettings(Section):
     engine: Literal["scan"]
 
 
-class CodexAgentSettings(Section):
+class ModelAgentSettings(Section):
+    """What every engine with a model takes."""
+
+    api_key: SecretStr | None = None
+    base_url: str | None = None
+    timeout_minutes: float = Field(default=30, gt=0)
+    idle_minutes: float = Field(default=5, gt=0)
+    budget_usd: float | None = Field(default=1.00, ge=0)
+    unsafe_no_sandbox: bool = False
+
+
+class CodexAgentSettings(ModelAgentSettings):
     engine: Literal["codex"]
     bin: str = "codex"
     model: str = "gpt-5.2"
     effort: Literal["minimal", "low", "medium", "high", "xhigh"] = "high"
-    api_key: SecretStr | None = None
-    base_url: str | None = None
-    timeout_minutes: float = Field(default=30, gt=0)
-    idle_minutes: float = Field(default=5, gt=0)
-    budget_usd: float | None = Field(default=1.00, ge=0)
-    unsafe_no_sandbox: bool = False
 
 
-class ClaudeAgentSettings(Section):
+class ClaudeAgentSettings(ModelAgentSettings):
     engine: Literal["claude"]
     bin: str = "claude"
     model: str = "claude-sonnet-4-5"
     effort: Literal["low", "medium", "high", "xhigh", "max"] = "high"
-    api_key: SecretStr | None = None
-    base_url: str | None = None
-    timeout_minutes: float = Field(default=30, gt=0)
-    idle_minutes: float = Field(default=5, gt=0)
-    budget_usd: float | None = Field(default=1.00, ge=0)
-    unsafe_no_sandbox: bool = False
 
 
-class OpencodeAgentSettings(Section):
+class OpencodeAgentSettings(ModelAgentSettings):
     """`base_url`: any server that speaks the chat-completions API. `provider`: the price list's name for it."""
 
     engine: Literal["opencode"]
@@ -126,15 +125,9 @@ class OpencodeAgentSettings(Section):
     model: str = "gpt-5.2"
     effort: Literal["minimal", "low", "medium", "high", "xhigh"] | None = None
     provider: str = "openai"
-    api_key: SecretStr | None = None
-    base_url: str | None = None
-    timeout_minutes: float = Field(default=30, gt=0)
-    idle_minutes: float = Field(default=5, gt=0)
-    budget_usd: float | None = Field(default=1.00, ge=0)
-    unsafe_no_sandbox: bool = False
 
 
-class CommandAgentSettings(Section):
+class CommandAgentSettings(ModelAgentSettings):
     """Any program. `files`: what it needs beside itself, read-only. `api`: the one that it speaks to its model."""
 
     engine: Literal["command"]
@@ -145,12 +138,6 @@ class CommandAgentSettings(Section):
     model: str
     effort: str | None = None
     provider: str = "openai"
-    api_key: SecretStr | None = None
-    base_url: str | None = None
-    timeout_minutes: float = Field(default=30, gt=0)
-    idle_minutes: float = Field(default=5, gt=0)
-    budget_usd: float | None = Field(default=1.00, ge=0)
-    unsafe_no_sandbox: bool = False
 
 
 AgentSettings = Annotated[
