@@ -4,10 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/.tools/bin:$(CURDIR)/tests/tools/node_modules/.bin:$(PATH)
 WORKERS ?= 2
+export REPO ?=
 
-.PHONY: help demo up test test-long check bench lock tools clean
+.PHONY: help demo up test test-long check bench lock tools clean \
+  fix-consistency fix-consistency-all install-hooks install-hooks-all
 help: ## Show the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 30
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@echo "installing Python packages into $(VENV) (once, about a minute)"
@@ -24,6 +26,25 @@ demo: $(VENV)/.installed ## Sample repositories, two updates, two pull requests
 up: $(VENV)/.installed ## Database, Dagster and sensors as one process tree
 	@$(PYTHON) ops/install_tools.py mermaid
 	@$(BIN)/upkeep up
+
+# A repository by its slug, as `upkeep repos list` shows it.
+define one_repository
+	@test -n "$$REPO" || { echo 'say which: make $@ REPO=slug (`$(BIN)/upkeep repos list` shows the slugs)' >&2; exit 64; }
+endef
+
+fix-consistency: $(VENV)/.installed ## REPO=slug: sync its workplans, write ids and safe corrections into the files
+	$(one_repository)
+	@$(BIN)/upkeep sync "$$REPO" --fix
+
+fix-consistency-all: $(VENV)/.installed ## The same for every managed repository
+	@$(BIN)/upkeep sync --all --fix
+
+install-hooks: $(VENV)/.installed ## REPO=slug: its commits tell the hub
+	$(one_repository)
+	@$(BIN)/upkeep hooks install "$$REPO"
+
+install-hooks-all: $(VENV)/.installed ## The same for every managed repository
+	@$(BIN)/upkeep hooks install --all
 
 tools: $(VENV)/.installed ## The programs that tests drive: gh, bwrap, the Mermaid checker, agent CLIs
 	@$(PYTHON) ops/install_tools.py mermaid gh agents sandbox
