@@ -68,11 +68,15 @@ def database(database_url: str, tmp_path: Path) -> Iterator[Database]:
 
 
 def _hurry(server: Database) -> None:
-    """Nothing here has to survive a power cut."""
+    """Nothing here has to survive a power cut, or to be vacuumed: a database lives for one test.
+
+    An autovacuum worker that happens to be in a test's database would also be one of its sessions: it is counted, and
+    refuses to be terminated by our login, DROP DATABASE … WITH (FORCE) included.
+    """
     url = sa.make_url(server.sqlalchemy_url).set(username="postgres")
     engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
     with engine.connect() as administrator:
-        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+        for setting in ("fsync", "synchronous_commit", "full_page_writes", "autovacuum"):
             administrator.exec_driver_sql(f"ALTER SYSTEM SET {setting} = off")
         administrator.exec_driver_sql("SELECT pg_reload_conf()")
 
