@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from upkeep.forges.local import LocalForge
 
 app = typer.Typer(
-    help="Pull requests on the local forge: list, show, merge, close. Those on GitHub are on GitHub.",
+    help="Pull requests on the local forge: list, show, merge, close, label. Those on GitHub are on GitHub.",
     no_args_is_help=True,
 )
 
@@ -26,17 +26,20 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 @app.command("list")
 def show_list(
     state: Annotated[Literal["open", "closed", "merged", "all"], typer.Option("--state", help="Which ones.")] = "open",
+    label: Annotated[str | None, typer.Option("--label", help="Only those with this label.")] = None,
     repo: Repo = None,
     forge: ForgeName = None,
     json: Json = False,
 ) -> None:
     """List pull requests, newest first.
 
-    Examples: `upkeep pr list` · `upkeep pr list --state all --json`
+    Examples: `upkeep pr list` · `upkeep pr list --state all --json` · `upkeep pr list --label fork-delta`
     """
     with _local_forge(forge) as local:
         repos = [repo] if repo is not None else local.repositories()
         found = [one for name in repos for one in local.pull_requests(name) if state in ("all", one.state)]
+    if label is not None:
+        found = [one for one in found if label.lower() in map(str.lower, one.labels)]
     if json:
         from cli.output import emit_json
 
@@ -77,6 +80,8 @@ def show(
     print(
         f"{one.head_branch} ({one.head_sha[:12]}) → {one.base_branch}, by {one.author}, {one.updated_at:%Y-%m-%d %H:%M}"
     )
+    if one.labels:
+        print(f"labels: {visible(', '.join(one.labels))}")
     print(f"\n{visible(one.body).rstrip()}")
     for note in notes:
         print(f"\n{note['at'][:16]} {note['author']} {_SAID[note['kind']]} {visible(note['body'])}".rstrip())
@@ -138,6 +143,31 @@ def comment(
     with _local_forge(forge) as local:
         kind: Literal["comment", "review"] = "review" if review else "comment"
         _print_outcome(local.comment(_repo(local, repo), number, by=_me(), body=text, kind=kind), json)
+
+
+@app.command()
+def label(
+    number: Number,
+    labels: Annotated[list[str] | None, typer.Argument(metavar="LABEL…", help="Labels to add.")] = None,
+    remove: Annotated[list[str] | None, typer.Option("--remove", help="A label to take off; may be repeated.")] = None,
+    repo: Repo = None,
+    forge: ForgeName = None,
+    json: Json = False,
+) -> None:
+    """Add labels to a pull request, or take some off.
+
+    Examples: `upkeep pr label 2 urgent` · `upkeep pr label 2 --remove urgent`
+    """
+    with _local_forge(forge) as local:
+        changed = local.label(_repo(local, repo), number, add=labels or (), remove=remove or ())
+    if json:
+        from cli.output import emit_json
+
+        emit_json(changed)
+        return
+    from upkeep.forges.text import visible
+
+    print(f"{changed.repo} #{changed.number} has the labels: {visible(', '.join(changed.labels)) or '(none)'}")
 
 
 _SAID = {

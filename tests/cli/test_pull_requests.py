@@ -129,6 +129,15 @@ def test_closing_and_opening_again(terminal: Terminal) -> None:
     assert terminal.forge.touched_by_person(terminal.forge.pull_request(REPO, 1))
 
 
+def test_labels_are_set_shown_and_searched(terminal: Terminal) -> None:
+    assert terminal.out("label", "1", "urgent", "fork-delta") == "dashboard #1 has the labels: urgent, fork-delta\n"
+    assert terminal.json("label", "1", "--remove", "urgent")["labels"] == ["fork-delta"]
+    assert "\nlabels: fork-delta\n" in terminal.out("show", "1")
+    assert [one["number"] for one in terminal.json("list", "--label", "Fork-Delta")] == [1]
+    assert terminal.out("label", "2") == "dashboard #2 has the labels: (none)\n"
+    assert terminal.error("label", "2", "").reason == "forge.invalid"
+
+
 def test_the_repository_must_be_named_where_there_are_several(
     terminal: Terminal, make_repository: MakeRepository
 ) -> None:

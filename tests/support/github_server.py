@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 API_VERSION = "2022-11-28"
 FIRST_MOMENT = datetime(2026, 2, 1, 12, 0, tzinfo=UTC)
@@ -96,6 +96,7 @@ class HostedRepository:
     pulls: dict[int, Pull] = field(default_factory=dict)
     forks: list[Json] = field(default_factory=list)
     readers: set[str] = field(default_factory=set)
+    labels: dict[str, Json] = field(default_factory=dict)
 
     @property
     def owner(self) -> str:
@@ -135,6 +136,8 @@ class GitHubServer:
         ("GET", r"/repos/([^/]+/[^/]+)/issues/(\d+)/timeline", "list_timeline"),
         ("GET", r"/repos/([^/]+/[^/]+)/issues/(\d+)/comments", "list_comments"),
         ("POST", r"/repos/([^/]+/[^/]+)/issues/(\d+)/comments", "create_comment"),
+        ("GET", r"/repos/([^/]+/[^/]+)/labels/([^/]+)", "get_label"),
+        ("POST", r"/repos/([^/]+/[^/]+)/labels", "create_label"),
         ("GET", r"/repos/([^/]+/[^/]+)/issues/(\d+)/labels", "list_labels"),
         ("POST", r"/repos/([^/]+/[^/]+)/issues/(\d+)/labels", "add_labels"),
     ]
@@ -253,16 +256,16 @@ class GitHubServer:
     def update_pull(self, repository: HostedRepository, number: str, *, body: Json, login: str, **_: Any) -> Json:
         pull = self.pull(repository, number)
         self.check_text(body)
-        pull.title, pull.body = body.get("title", pull.title), body.get("body", pull.body)
-        pull.updated_at = self.clock
+        texts = (body.get("title", pull.title), body.get("body", pull.body))
+        if texts != (pull.title, pull.body):
+            (pull.title, pull.body), pull.updated_at = texts, self.clock
         if body.get("state", pull.state) != pull.state:
-            if pull.merged_at or repository.sha(pull.head) is None:
-                raise Refusal(
-                    422, "Validation Failed", {"resource": "PullRequest", "field": "state", "code": "invalid"}
-                )
+            if body["state"] == "open":
+                self.check_reopening(repository, pull)
             self.freeze(repository, pull)
             pull.state = body["state"]
             pull.closed_at = self.clock if pull.state == "closed" else None
+            pull.updated_at = self.clock
             pull.events.append({"event": "closed" if pull.closed_at else "reopened", "actor": self.user(login)})
         self.cross_reference(repository, pull)
         return self.shown(repository, pull)
@@ -291,13 +294,34 @@ class GitHubServer:
         pull.updated_at = self.clock
         return comment
 
+    def get_label(self, repository: HostedRepository, name: str, **_: Any) -> Json:
+        if unquote(name).lower() not in repository.labels:
+            raise Refusal(404, "Not Found")
+        return repository.labels[unquote(name).lower()]
+
+    def create_label(self, repository: HostedRepository, *, body: Json, **_: Any) -> Json:
+        name = body["name"]
+        if name.lower() in repository.labels:
+            raise Refusal(422, "Validation Failed", {"resource": "Label", "code": "already_exists", "field": "name"})
+        if not re.fullmatch("[0-9a-fA-F]{6}", body.get("color", "ededed")) or len(body.get("description", "")) > 100:
+            raise Refusal(422, "Validation Failed", {"resource": "Label", "code": "invalid", "field": "color"})
+        label = {"name": name, "color": body.get("color", "ededed"), "description": body.get("description")}
+        return repository.labels.setdefault(name.lower(), label)
+
     def list_labels(self, repository: HostedRepository, number: str, **_: Any) -> Json:
         return [{"name": name} for name in self.pull(repository, number).labels]
 
     def add_labels(self, repository: HostedRepository, number: str, *, body: Json, **_: Any) -> Json:
+        """Stricter than GitHub, which makes a label that is missing, grey and without a word."""
         pull = self.pull(repository, number)
-        pull.labels += [name for name in body["labels"] if name not in pull.labels]
-        pull.updated_at = self.clock
+        for name in body["labels"]:
+            if name.lower() not in repository.labels:
+                raise Refusal(422, "Validation Failed", {"resource": "Label", "field": "name", "code": "missing"})
+            known = repository.labels[name.lower()]["name"]
+            if known not in pull.labels:
+                pull.labels.append(known)
+                pull.events.append({"event": "labeled", "actor": self.user(pull.author)})
+                pull.updated_at = self.clock
         return [{"name": name} for name in pull.labels]
 
     # Records --------------------------------------------------------------------------------------------------------
@@ -323,6 +347,23 @@ class GitHubServer:
             if other is not None and other is not pull:
                 other.events.append({"event": "cross-referenced", "actor": self.user(pull.author)})
                 other.updated_at = self.clock
+
+    def check_reopening(self, repository: HostedRepository, pull: Pull) -> None:
+        """Opened again is only one whose branch still descends from what it was when it was closed."""
+        tip, why = repository.sha(pull.head), None
+        if pull.merged_at:
+            why = "It is merged."
+        elif tip is None:
+            why = f"The {pull.head} branch has been deleted."
+        elif repository.git("rev-list", "--count", pull.last_head_sha, "--not", tip) != "0":
+            why = f"The {pull.head} branch was force-pushed or recreated."
+        elif any(
+            (one.head, one.base, one.state) == (pull.head, pull.base, "open") for one in repository.pulls.values()
+        ):
+            why = f"There is already an open pull request from {repository.owner}:{pull.head} to {pull.base}."
+        if why is not None:
+            error = {"resource": "PullRequest", "code": "custom", "field": "state"}
+            raise Refusal(422, "Validation Failed", {**error, "message": f"state cannot be changed. {why}"})
 
     def freeze(self, repository: HostedRepository, pull: Pull) -> None:
         """A closed pull request keeps the SHAs that it had."""

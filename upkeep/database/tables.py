@@ -99,6 +99,7 @@ pull_requests = sa.Table(
     sa.Column("merged_at", _Moment),
     sa.Column("merge_commit_sha", sa.Text),
     sa.Column("notes", JSONB, nullable=False, server_default=sa.text("'[]'::jsonb")),
+    sa.Column("labels", JSONB, nullable=False, server_default=sa.text("'[]'::jsonb")),
     sa.CheckConstraint("state IN ('open', 'closed', 'merged')", name="pull_requests_state"),
     sa.Index(
         "pull_requests_one_open",

@@ -1,17 +1,29 @@
 """What Upkeep asks of a forge, whoever runs it.
 
-What belongs here: the records (pull request) and the protocol that each forge implements in one module of its own.
-What does not: the order in which a publish happens (`upkeep/publish.py`), and git itself (`upkeep/git.py`): a forge
-only says which URL to push to and which credentials git shall use.
+What belongs here: the records (pull request, label) and the protocol that each forge implements in one module of its
+own. What does not: the order in which a publish happens (`upkeep/publish.py`), and git itself (`upkeep/git.py`): a
+forge only says which URL to push to and which credentials git shall use.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Label(BaseModel):
+    """A label as it is made where the repository lacks it; one that is there keeps its colour and description.
+
+    `color` is six hexadecimal digits without `#`. `description` has at most 100 characters (GitHub's limit)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str = Field(min_length=1, max_length=50)
+    color: str = Field(default="ededed", pattern="^[0-9a-f]{6}$")
+    description: str = Field(default="", max_length=100)
 
 
 class PullRequest(BaseModel):
@@ -30,6 +42,7 @@ class PullRequest(BaseModel):
     head_sha: str
     base_branch: str
     author: str = ""
+    labels: tuple[str, ...] = ()
     created_at: datetime
     updated_at: datetime
     closed_at: datetime | None = None
@@ -71,8 +84,32 @@ class Forge(Protocol):
         """Read one. Raises ForgeError (code `forge.not_found`) where there is none."""
         ...
 
-    def create_pull_request(self, repo: str, *, head: str, base: str, title: str, body: str) -> PullRequest:
-        """Create it, or adopt the open one that exists for `head` already. Never creates a second one."""
+    def create_pull_request(
+        self, repo: str, *, head: str, base: str, title: str, body: str, labels: Sequence[Label] = ()
+    ) -> PullRequest:
+        """Create it, or adopt the open one that exists from `head` to `base` already. Never creates a second one.
+
+        Without labels it is one call. With some, those that it lacks are added as `add_labels` does; a crash before
+        that leaves it without, so whoever finds an unlabelled one of theirs calls `add_labels`."""
+        ...
+
+    def edit_pull_request(
+        self, repo: str, number: int, *, title: str | None = None, body: str | None = None
+    ) -> PullRequest:
+        """Put title and body in place, in any state; None leaves what is there. A body is cut to what fits."""
+        ...
+
+    def reopen_pull_request(self, repo: str, number: int) -> PullRequest:
+        """Open a closed one again; an open one is no error. Only for a long-lived pull request of ours: what a person
+        closed otherwise stays closed.
+
+        Raises ForgeError `forge.cannot_reopen` where it is merged, its branch is gone, another one is open for the
+        same branches, or (GitHub) the head branch no longer descends from what it was when it was closed."""
+        ...
+
+    def add_labels(self, repo: str, number: int, labels: Sequence[Label]) -> tuple[str, ...]:
+        """Add labels, making first those that the repository does not have. Returns all names that it has then. Names
+        are compared without regard to case; adding one that is there changes nothing."""
         ...
 
     def close_pull_request(self, repo: str, number: int, *, note: str, body: str | None = None) -> PullRequest:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 from urllib.parse import quote
@@ -20,8 +20,8 @@ from urllib.parse import quote
 from pydantic import SecretStr
 
 from upkeep.errors import ConfigError, ForgeError
-from upkeep.forges.base import PullRequest
-from upkeep.forges.gh import GhApi, Response
+from upkeep.forges.base import Label, PullRequest
+from upkeep.forges.gh import PAGE_SIZE, GhApi, Response
 from upkeep.forges.text import fit, on_top
 
 # Events of the timeline (one call for comments and reviews together). Upkeep causes none of them.
@@ -86,10 +86,20 @@ class GitHubForge:
     def pull_request(self, repo: str, number: int) -> PullRequest:
         return self._record(repo, self._api.get(f"{_path(repo)}/pulls/{number}").body)
 
-    def create_pull_request(self, repo: str, *, head: str, base: str, title: str, body: str) -> PullRequest:
+    def create_pull_request(
+        self, repo: str, *, head: str, base: str, title: str, body: str, labels: Sequence[Label] = ()
+    ) -> PullRequest:
+        made = self._create(repo, head=head, base=base, title=title, body=body)
+        if not labels:
+            return made
+        missing = [label for label in labels if label.name.lower() not in map(str.lower, made.labels)]
+        names = self.add_labels(repo, made.number, missing) if missing else made.labels
+        return made.model_copy(update={"labels": names})
+
+    def _create(self, repo: str, *, head: str, base: str, title: str, body: str) -> PullRequest:
         def sent_before() -> PullRequest | None:
-            """The open one for the branch; or one that a person closed at once, told by its text."""
-            known = self._of_branch(repo, head)
+            """The open one for the branches; or one that a person closed at once, told by its text."""
+            known = self._of_branch(repo, head, base)
             return next((one for one in known if one.state == "open" or _same_text(one, title, body)), None)
 
         payload = {"head": head, "base": base, "title": title, "body": body}
@@ -97,7 +107,7 @@ class GitHubForge:
             answer = self._api.write("POST", f"{_path(repo)}/pulls", payload, sent_before)
         except ForgeError as error:
             if error.reason == "forge.invalid" and "already exists" in error.message:
-                existing = next((one for one in self._of_branch(repo, head) if one.state == "open"), None)
+                existing = next((one for one in self._of_branch(repo, head, base) if one.state == "open"), None)
                 if existing is not None:
                     return existing
             raise
@@ -113,6 +123,68 @@ class GitHubForge:
 
         answer = self._api.write("PATCH", path, {"state": "closed", "body": fit(text)}, closed_before)
         return self._record(repo, answer.body)
+
+    def edit_pull_request(
+        self, repo: str, number: int, *, title: str | None = None, body: str | None = None
+    ) -> PullRequest:
+        path = f"{_path(repo)}/pulls/{number}"
+        wanted = {"title": title, "body": None if body is None else fit(body)}
+        payload = {key: text for key, text in wanted.items() if text is not None}
+
+        def edited_before() -> Response | None:
+            seen = self._api.get(path)
+            return seen if all(_words(seen.body[key]) == _words(text) for key, text in payload.items()) else None
+
+        return self._record(repo, self._api.write("PATCH", path, payload, edited_before).body)
+
+    def reopen_pull_request(self, repo: str, number: int) -> PullRequest:
+        path = f"{_path(repo)}/pulls/{number}"
+
+        def opened_before() -> Response | None:
+            seen = self._api.get(path)
+            return seen if seen.body["state"] == "open" else None
+
+        try:
+            return self._record(repo, self._api.write("PATCH", path, {"state": "open"}, opened_before).body)
+        except ForgeError as error:
+            if error.reason != "forge.invalid":
+                raise
+            raise ForgeError(
+                f"pull request #{number} cannot be opened again: {error.message}",
+                code="forge.cannot_reopen",
+                remedy="GitHub opens none again whose branch was deleted or rewritten since: make a new one.",
+            ) from error
+
+    def add_labels(self, repo: str, number: int, labels: Sequence[Label]) -> tuple[str, ...]:
+        for label in labels:
+            self._ensure_label(repo, label)
+        path = f"{_path(repo)}/issues/{number}/labels"
+        wanted = {label.name.lower() for label in labels}
+
+        def added_before() -> Response | None:
+            seen = self._api.get(path, per_page=PAGE_SIZE)
+            return seen if wanted <= {row["name"].lower() for row in seen.body} else None
+
+        answer = self._api.write("POST", path, {"labels": [label.name for label in labels]}, added_before)
+        return _label_names(answer.body)
+
+    def _ensure_label(self, repo: str, label: Label) -> None:
+        """Make it; the answer that it exists is as good. A label that somebody made keeps how it looks."""
+        one = f"{_path(repo)}/labels/{quote(label.name, safe='')}"
+
+        def made_before() -> Response | None:
+            try:
+                return self._api.get(one)
+            except ForgeError as error:
+                if error.reason != "forge.not_found":
+                    raise
+                return None
+
+        try:
+            self._api.write("POST", f"{_path(repo)}/labels", label.model_dump(), made_before)
+        except ForgeError as error:
+            if error.reason != "forge.invalid" or "already_exists" not in error.message:
+                raise
 
     def touched_by_person(self, pull_request: PullRequest, *, since: datetime | None = None) -> bool:
         if since is not None and pull_request.updated_at <= since:
@@ -142,9 +214,9 @@ class GitHubForge:
     def git_environment(self) -> Mapping[str, str]:
         return self._api.credentials()
 
-    def _of_branch(self, repo: str, branch: str) -> list[PullRequest]:
-        owner = repo.partition("/")[0]
-        answer = self._api.get(f"{_path(repo)}/pulls", head=f"{owner}:{branch}", state="all", per_page=100)
+    def _of_branch(self, repo: str, branch: str, base: str) -> list[PullRequest]:
+        query = {"head": f"{repo.partition('/')[0]}:{branch}", "base": base, "state": "all"}
+        answer = self._api.get(f"{_path(repo)}/pulls", **query, per_page=PAGE_SIZE)
         return [self._record(repo, row) for row in answer.body if _is_own(repo, row, branch)]
 
     def _record(self, repo: str, row: Mapping[str, Any]) -> PullRequest:
@@ -161,6 +233,7 @@ class GitHubForge:
             head_sha=row["head"]["sha"],
             base_branch=row["base"]["ref"],
             author=(row.get("user") or {}).get("login", ""),
+            labels=_label_names(row.get("labels") or ()),
             created_at=_moment(row["created_at"]),
             updated_at=_moment(row["updated_at"]),
             closed_at=row.get("closed_at"),
@@ -182,7 +255,16 @@ def _is_own(repo: str, row: Mapping[str, Any], prefix: str) -> bool:
 
 
 def _same_text(one: PullRequest, title: str, body: str) -> bool:
-    return (one.title.strip(), one.body.split()) == (title.strip(), body.split())
+    return (_words(one.title), _words(one.body)) == (_words(title), _words(body))
+
+
+def _words(text: str | None) -> list[str]:
+    """What GitHub keeps of a text for certain: it trims, and may change line ends."""
+    return (text or "").split()
+
+
+def _label_names(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    return tuple(row["name"] for row in rows)
 
 
 def _moment(text: str) -> datetime:

@@ -12,7 +12,7 @@ one whose branch is gone is closed, as GitHub does.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +25,7 @@ from upkeep.database.server import Database
 from upkeep.database.tables import pull_requests as rows
 from upkeep.errors import ForgeError, RepositoryNotReady
 from upkeep.forges.bare import MergeRequest, Strategy, merge
-from upkeep.forges.base import PullRequest
+from upkeep.forges.base import Label, PullRequest
 from upkeep.forges.text import fit, on_top
 from upkeep.git import Repository
 
@@ -106,7 +106,9 @@ class LocalForge:
         with self._database.session() as session:
             return self._locked(session, repo, number)[0]
 
-    def create_pull_request(self, repo: str, *, head: str, base: str, title: str, body: str) -> PullRequest:
+    def create_pull_request(
+        self, repo: str, *, head: str, base: str, title: str, body: str, labels: Sequence[Label] = ()
+    ) -> PullRequest:
         self.calls += 1
         refs = self.repository(repo).refs("refs/heads/")
         for branch in (head, base):
@@ -116,10 +118,10 @@ class LocalForge:
             # Numbers and "is there one already" are decided by one at a time.
             key = sa.func.hashtextextended(f"upkeep:pull_requests:{self.name}:{repo}", 0)
             session.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
-            existing = session.execute(self._of(repo).where(rows.c.head_branch == head, rows.c.state == "open")).all()
+            existing = session.execute(self._open_between(repo, head, base)).all()
             for one in self._followed(session, repo, existing):
                 if one.state == "open":
-                    return one
+                    return self._labelled(session, one, labels)
             if self.repository(repo).is_ancestor(refs[f"refs/heads/{head}"], refs[f"refs/heads/{base}"]):
                 raise ForgeError(f"no commits between {base} and {head}", code="forge.invalid")
             last = session.scalar(
@@ -136,6 +138,7 @@ class LocalForge:
                 "base_branch": base,
                 "state": "open",
                 "author": OURSELVES,
+                "labels": _with_labels((), labels),
             }
             return self._record(session.execute(sa.insert(rows).values(values).returning(rows)).one())
 
@@ -147,6 +150,27 @@ class LocalForge:
             if current.state != "open":
                 return self._change(session, current, body=text)
             return self._change(session, current, body=text, state="closed", closed_at=sa.func.now())
+
+    def edit_pull_request(
+        self, repo: str, number: int, *, title: str | None = None, body: str | None = None
+    ) -> PullRequest:
+        self.calls += 1
+        wanted = {"title": title, "body": None if body is None else fit(body)}
+        with self._database.session() as session:
+            current, _ = self._locked(session, repo, number)
+            values = {key: text for key, text in wanted.items() if text not in (None, getattr(current, key))}
+            return self._change(session, current, **values) if values else current
+
+    def reopen_pull_request(self, repo: str, number: int) -> PullRequest:
+        self.calls += 1
+        with self._database.session() as session:
+            current, notes = self._locked(session, repo, number)
+            return self._reopened(session, current, notes)
+
+    def add_labels(self, repo: str, number: int, labels: Sequence[Label]) -> tuple[str, ...]:
+        self.calls += 1
+        with self._database.session() as session:
+            return self._labelled(session, self._locked(session, repo, number)[0], labels).labels
 
     def touched_by_person(self, pull_request: PullRequest, *, since: datetime | None = None) -> bool:
         if since is not None and pull_request.updated_at <= since:
@@ -190,21 +214,28 @@ class LocalForge:
             return self._change(session, current, notes=notes, state="closed", closed_at=sa.func.now())
 
     def reopen(self, repo: str, number: int, *, by: str) -> PullRequest:
-        """A person opens a closed one again. Raises ForgeError where it is merged, its branch is gone, or another one
-        is open for it."""
+        """A person opens a closed one again. Raises ForgeError `forge.cannot_reopen` where it is merged, its branch is
+        gone, or another one is open for the same branches."""
         with self._database.session() as session:
             current, notes = self._locked(session, repo, number)
-            if current.state == "open":
-                return current
-            others = session.execute(
-                self._of(repo).where(rows.c.head_branch == current.head_branch, rows.c.state == "open")
-            ).all()
-            tip = self.repository(repo).resolve(f"refs/heads/{current.head_branch}")
-            if current.state == "merged" or tip is None or others:
-                why = "it is merged" if current.state == "merged" else "its branch is gone or has another one"
-                raise ForgeError(f"pull request #{number} cannot be opened again: {why}", code="forge.invalid")
-            notes = _noted(notes, "reopened", by)
-            return self._change(session, current, notes=notes, state="open", closed_at=None, head_sha=tip)
+            return self._reopened(session, current, _noted(notes, "reopened", by))
+
+    def label(self, repo: str, number: int, *, add: Sequence[str] = (), remove: Sequence[str] = ()) -> PullRequest:
+        """A person changes its labels. Removing one that it does not have is no error.
+
+        Raises ForgeError `forge.invalid` for a name that is blank or longer than 50 characters."""
+        for name in add:
+            if not name.strip() or len(name) > 50:
+                raise ForgeError(
+                    f"{name!r} is no label",
+                    code="forge.invalid",
+                    remedy="A label has 1 to 50 characters, not all of them blanks.",
+                )
+        gone = {name.lower() for name in remove}
+        with self._database.session() as session:
+            current = self._locked(session, repo, number)[0]
+            kept = [name for name in current.labels if name.lower() not in gone]
+            return self._change(session, current, labels=_with_labels(kept, [Label(name=name) for name in add]))
 
     def merge(self, repo: str, number: int, *, by: str, strategy: Strategy = "merge") -> PullRequest:
         """A person merges it. One that is merged already is returned as it is.
@@ -228,6 +259,25 @@ class LocalForge:
 
     def _of(self, repo: str) -> sa.Select[Any]:
         return sa.select(rows).where(rows.c.forge == self.name, rows.c.repo == repo)
+
+    def _open_between(self, repo: str, head: str, base: str) -> sa.Select[Any]:
+        return self._of(repo).where(rows.c.head_branch == head, rows.c.base_branch == base, rows.c.state == "open")
+
+    def _reopened(self, session: Session, current: PullRequest, notes: list[dict[str, Any]]) -> PullRequest:
+        if current.state == "open":
+            return current
+        others = session.execute(self._open_between(current.repo, current.head_branch, current.base_branch)).all()
+        tip = self.repository(current.repo).resolve(f"refs/heads/{current.head_branch}")
+        if current.state == "merged" or tip is None or others:
+            why = "it is merged" if current.state == "merged" else "its branch is gone or has another one"
+            raise ForgeError(
+                f"pull request #{current.number} cannot be opened again: {why}", code="forge.cannot_reopen"
+            )
+        return self._change(session, current, notes=notes, state="open", closed_at=None, head_sha=tip)
+
+    def _labelled(self, session: Session, current: PullRequest, labels: Sequence[Label]) -> PullRequest:
+        names = _with_labels(current.labels, labels)
+        return current if tuple(names) == current.labels else self._change(session, current, labels=names)
 
     def _locked(self, session: Session, repo: str, number: int) -> tuple[PullRequest, list[dict[str, Any]]]:
         """One pull request as it is now, and its notes; ours to change until the transaction ends."""
@@ -290,6 +340,14 @@ def local_path(url: str) -> Path | None:
 def _merged(commit: str) -> dict[str, Any]:
     now = sa.func.now()
     return {"state": "merged", "merged_at": now, "closed_at": now, "merge_commit_sha": commit}
+
+
+def _with_labels(names: Sequence[str], labels: Sequence[Label]) -> list[str]:
+    """`names`, and those of `labels` that are not among them but for case."""
+    there = {name.lower(): name for name in names}
+    for label in labels:
+        there.setdefault(label.name.lower(), label.name)
+    return list(there.values())
 
 
 def _noted(notes: list[dict[str, Any]], kind: NoteKind, by: str, body: str = "") -> list[dict[str, Any]]:

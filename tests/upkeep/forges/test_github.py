@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from tests.support.github import BOT, TOKEN, GitHub, Hosted
 from tests.support.repositories import MakeRepository
 from upkeep.errors import AuthenticationFailed, CommandNotFound, ConfigError, ForgeError, ForgeUnavailable, RateLimited
+from upkeep.forges.base import Label
 from upkeep.forges.text import BODY_LIMIT, size
 
 REPO = "o/dashboard"
@@ -30,7 +31,7 @@ def dashboard(github: GitHub, make_repository: MakeRepository) -> Hosted:
     return github.repo(REPO, source)
 
 
-def create(forge: Any, branch: str = "bot/1", **over: str) -> Any:
+def create(forge: Any, branch: str = "bot/1", **over: Any) -> Any:
     return forge.create_pull_request(
         REPO, **{"head": branch, "base": "main", "title": "Update", "body": "What changed\n"} | over
     )
@@ -115,6 +116,114 @@ def test_a_note_on_a_full_body_still_fits(github: GitHub, dashboard: Hosted) -> 
     assert closed.body.startswith("> Superseded by #2.\n\nline\n")
     assert size(closed.body) <= BODY_LIMIT
     assert "**Cut here:**" in closed.body
+
+
+# A long-lived one --------------------------------------------------------------------------------------------------
+
+DELTA = Label(name="fork-delta", color="5319e7", description="What the fork carries")
+
+
+def test_title_and_body_are_edited_in_place_in_one_call(github: GitHub, dashboard: Hosted) -> None:
+    forge = github.forge()
+    made = create(forge)
+    before = forge.calls
+    assert forge.edit_pull_request(REPO, made.number, body="New\n").body == "New\n"
+    edited = forge.edit_pull_request(REPO, made.number, title="Größe")
+    assert (edited.title, edited.body, edited.state) == ("Größe", "New\n", "open")
+    assert forge.calls - before == 2
+    full = forge.edit_pull_request(REPO, made.number, body="line\n" * BODY_LIMIT)
+    assert size(full.body) <= BODY_LIMIT
+    assert "**Cut here:**" in full.body
+
+
+@pytest.mark.parametrize("fault", [{"status": 502, "after": True}, {"drop": True, "after": True}, {"status": 502}])
+def test_an_edit_with_unknown_outcome_is_looked_up_before_it_is_sent_again(
+    github: GitHub, dashboard: Hosted, fault: dict[str, Any]
+) -> None:
+    forge = quick(github)
+    made = create(forge)
+    github.fault("PATCH", **fault)
+    assert forge.edit_pull_request(REPO, made.number, title="T", body="New\n").title == "T"
+    sent = [request.method for request in github.requests[1:]]
+    assert sent == (["PATCH", "GET"] if fault.get("after") else ["PATCH", "GET", "PATCH"])
+
+
+def test_a_closed_one_is_opened_again_once(github: GitHub, dashboard: Hosted) -> None:
+    forge = quick(github)
+    made = create(forge)
+    dashboard.closes(made.number)
+    github.fault("PATCH", status=502, after=True)
+    opened = forge.reopen_pull_request(REPO, made.number)
+    assert (opened.state, opened.closed_at) == ("open", None)
+    assert forge.reopen_pull_request(REPO, made.number).state == "open"
+    assert [event["event"] for event in dashboard.pulls[made.number].events].count("reopened") == 1
+
+
+def forces(dashboard: Hosted) -> None:
+    tree = dashboard.bare.git("rev-parse", "bot/1^{tree}")
+    dashboard.bare.git("update-ref", "refs/heads/bot/1", dashboard.bare.git("commit-tree", tree, "-p", "main^0"))
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "words"),
+    [
+        (forces, "force-pushed or recreated"),
+        (lambda dashboard: dashboard.bare.git("branch", "-D", "bot/1"), "has been deleted"),
+        (lambda dashboard: dashboard.opens("bot/1"), "already an open pull request"),
+        (lambda dashboard: dashboard.merges(1), "It is merged"),
+    ],
+    ids=["rewritten", "deleted", "another", "merged"],
+)
+def test_one_that_github_will_not_open_again_has_a_code_of_its_own(
+    github: GitHub, dashboard: Hosted, meanwhile: Callable[[Hosted], Any], words: str
+) -> None:
+    made = create(github.forge())
+    dashboard.closes(made.number)
+    meanwhile(dashboard)
+    with pytest.raises(ForgeError, match=words) as caught:
+        github.forge().reopen_pull_request(REPO, made.number)
+    assert caught.value.reason == "forge.cannot_reopen"
+
+
+def test_one_that_only_grew_while_it_was_closed_is_opened_again(github: GitHub, dashboard: Hosted) -> None:
+    made = create(github.forge())
+    dashboard.closes(made.number)
+    tree = dashboard.bare.git("rev-parse", "bot/1^{tree}")
+    more = dashboard.bare.git("commit-tree", tree, "-p", "bot/1", "-m", "More")
+    dashboard.bare.git("update-ref", "refs/heads/bot/1", more)
+    assert github.forge().reopen_pull_request(REPO, made.number).head_sha == more
+
+
+def test_labels_are_made_where_missing_and_added_once(github: GitHub, dashboard: Hosted) -> None:
+    forge = github.forge()
+    made = create(forge, labels=[DELTA])
+    assert made.labels == ("fork-delta",) == forge.pull_request(REPO, made.number).labels
+    assert dashboard.record.labels["fork-delta"] == DELTA.model_dump()
+    before = forge.calls
+    again = create(forge, labels=[DELTA])
+    assert (again.number, again.labels) == (made.number, made.labels)
+    assert forge.calls - before == 2, "the refused create and the look-up: a label that is there costs nothing"
+    shouted = Label(name="Fork-Delta", color="000000")
+    assert forge.add_labels(REPO, made.number, [shouted, Label(name="a/b c")]) == ("fork-delta", "a/b c")
+    assert dashboard.record.labels["fork-delta"]["color"] == DELTA.color, "who made it chose its colour"
+
+
+@pytest.mark.parametrize("route", ["/labels$", r"/issues/1/labels$"])
+@pytest.mark.parametrize("fault", [{"status": 502}, {"status": 502, "after": True}, {"drop": True, "after": True}])
+def test_labels_with_unknown_outcome_are_looked_up(
+    github: GitHub, dashboard: Hosted, route: str, fault: dict[str, Any]
+) -> None:
+    github.fault(f"POST .*{route}", **fault)
+    made = create(quick(github), labels=[Label(name="a/b c")])
+    assert made.labels == ("a/b c",)
+    assert len(dashboard.record.labels) == 1
+
+
+def test_one_to_another_base_is_not_adopted(github: GitHub, dashboard: Hosted) -> None:
+    dashboard.opens("bot/1", base="other")
+    github.fault("POST .*/pulls$", status=502, after=True)
+    made = create(quick(github))
+    assert (made.number, made.base_branch) == (2, "main")
 
 
 # Whether a person was there ----------------------------------------------------------------------------------------

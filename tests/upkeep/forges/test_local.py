@@ -12,7 +12,7 @@ from tests.support.repositories import MakeRepository, RepoBuilder
 from upkeep.config import Settings
 from upkeep.database.server import Database
 from upkeep.errors import ConfigError, ForgeError, RepositoryNotReady
-from upkeep.forges.base import PullRequest
+from upkeep.forges.base import Label, PullRequest
 from upkeep.forges.local import LocalForge, local_path
 from upkeep.forges.registry import open_forge
 from upkeep.git import Repository
@@ -218,6 +218,43 @@ def test_a_closed_one_can_be_opened_again_while_nothing_stands_in_its_place(plac
     place.opened()
     with pytest.raises(ForgeError, match="has another one"):
         place.forge.reopen(REPO, made.number, by="ada")
+
+
+def test_ours_is_opened_again_without_a_trace_of_a_person(place: Place) -> None:
+    made = place.opened()
+    place.forge.close(REPO, made.number, by="ada")
+    opened = place.forge.reopen_pull_request(REPO, made.number)
+    assert opened.state == "open"
+    assert not place.forge.touched_by_person(opened)
+    assert place.forge.reopen_pull_request(REPO, made.number) == opened
+
+
+def test_title_and_body_are_edited_in_place_and_only_a_change_counts(place: Place) -> None:
+    made = place.opened()
+    assert place.forge.edit_pull_request(REPO, made.number, title=made.title, body=made.body) == made
+    edited = place.forge.edit_pull_request(REPO, made.number, body="New\n")
+    assert (edited.title, edited.body) == (made.title, "New\n")
+    assert edited.updated_at > made.updated_at
+
+
+def test_labels_are_kept_and_added_once(place: Place) -> None:
+    labels = [Label(name="fork-delta")]
+    text = {"title": "T", "body": ""}
+    made = place.forge.create_pull_request(REPO, head="bot/1", base="main", **text, labels=labels)
+    assert made.labels == ("fork-delta",) == place.forge.pull_request(REPO, made.number).labels
+    assert place.forge.create_pull_request(REPO, head="bot/1", base="main", **text, labels=labels) == made
+    assert place.forge.add_labels(REPO, made.number, [Label(name="Fork-Delta"), Label(name="b")]) == ("fork-delta", "b")
+    changed = place.forge.label(REPO, made.number, add=["c"], remove=["FORK-DELTA", "none"])
+    assert changed.labels == ("b", "c")
+    adopted = place.forge.create_pull_request(REPO, head="bot/1", base="main", **text, labels=labels)
+    assert adopted.labels == ("b", "c", "fork-delta")
+    with pytest.raises(ForgeError, match="is no label"):
+        place.forge.label(REPO, made.number, add=[" "])
+
+
+def test_one_to_another_base_is_not_adopted(place: Place) -> None:
+    first, second = place.opened(base="bot/2"), place.opened()
+    assert (first.base_branch, second.base_branch, second.number) == ("bot/2", "main", 2)
 
 
 def test_a_merged_one_stays_merged(place: Place) -> None:
