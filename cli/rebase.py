@@ -11,17 +11,17 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from upkeep.config import Fork, Gate, Settings
+    from upkeep.config import Gate, Settings
+    from upkeep.database.server import Database
     from upkeep.forks.gating import SandboxedGates
-    from upkeep.forks.report import Draft, Report
-    from upkeep.runs import Run
+    from upkeep.forks.report import Report
 
 _log = logging.getLogger(__name__)
 
@@ -88,62 +88,37 @@ def execute(
     Raises ConfigError for a fork that is not configured, and what is no Exception (Ctrl-C) after its report was
     written. All else ends in the report.
     """
+    from upkeep.forks import service
+    from upkeep.forks.desk import Desk
+
+    fork = settings.fork(name)
+    run_id = str(uuid.uuid4())
+    gates = None if skip_gates else _gates(ask, say)
+    desk = Desk(name, settings, run_id, _draft(name, run_id, verify_only, say), gates=gates, verify_only=verify_only)
+    if fork.stack_branches:
+        desk.draft.put(notes=("The branches on trunk were left alone: restack them by hand.",))
+    try:
+        with service.opened(desk, _database(settings), trigger="cli", force=force):
+            snapshot = service.take_snapshot(desk)
+            if restore is not None:
+                service.restored(desk, snapshot, restore)
+                return service.closed(desk)
+            verification = service.verified(desk, snapshot)
+            if service.judged(verification, verify_only=verify_only) is None:
+                service.applied(desk, snapshot, service.gated(desk, snapshot, verification))
+    except Exception:  # noqa: BLE001 - it stands in the report
+        _log.debug("the run %s failed", run_id, exc_info=True)
+    return service.closed(desk)
+
+
+@contextmanager
+def _database(settings: Settings) -> Iterator[Database]:
     from upkeep.database import schema
     from upkeep.database.server import connect
-    from upkeep.forks import service
-    from upkeep.forks.outcomes import as_event, outcome_of
-    from upkeep.runs import open_run
 
-    fork = _configured(settings, name)
-    run_id = str(uuid.uuid4())
-    draft = _draft(name, run_id, verify_only, say)
-    desk = service.Desk(name, fork, settings.home, run_id, draft)
-    if skip_gates and fork.gates and restore is None and not verify_only:
-        _leave_out_gates(draft, fork)
-    if fork.stack_branches:
-        draft.put(notes=("The branches on trunk were left alone: restack them by hand.",))
-    done: Report | None = None
-    try:
-        desk.config, desk.env = _credentials(settings, fork)
-        with connect(settings.home, settings.database_url) as database:
-            schema.ensure(database)
-            subject = f"fork:{name}"
-            with open_run(database, system="forks", subject=subject, run_id=run_id, trigger="cli", force=force) as run:
-                desk.may = run.lock.check
-                draft.ended = lambda step, seconds: _note_step(run, step, seconds)
-                gates = None if skip_gates else _gates(ask, say)
-                done = service.rebase(desk, verify_only=verify_only, force=force, restore=restore, gates=gates)
-                outcome, reason = as_event(done.outcome)
-                run.finish(outcome, reason, **_figures(done))
-    except Exception as error:  # noqa: BLE001 - every run ends in a report that says why
-        # A database that goes away after the rebase was done changes nothing of it.
-        return done or service.closed(desk, outcome_of(error), error)
-    return done
-
-
-def _configured(settings: Settings, name: str) -> Fork:
-    from upkeep.errors import ConfigError
-    from upkeep.faults import nearest
-
-    if name not in settings.forks:
-        raise ConfigError(
-            f"{settings.source or 'the configuration'} has no fork {name!r}"
-            + nearest(name, settings.forks).replace("keys here", "names"),
-            code="config.unknown_fork",
-            remedy="Name one below `forks:` in upkeep.yaml; --config FILE or UPKEEP_CONFIG names another file.",
-        )
-    return settings.forks[name]
-
-
-def _credentials(settings: Settings, fork: Fork) -> tuple[Mapping[str, str], Mapping[str, str]]:
-    """What lets git reach a fork by `url`, and its upstream. In a working copy the person's own configuration does."""
-    from upkeep.content.desk import upstream_credentials
-
-    if fork.url is None:
-        return {}, {}
-    upstream = upstream_credentials(settings, fork.remotes.upstream)
-    own = upstream_credentials(settings, fork.url)
-    return {**upstream[0], **own[0]}, {**upstream[1], **own[1]}
+    with connect(settings.home, settings.database_url) as database:
+        schema.ensure(database)
+        yield database
 
 
 def _gates(ask: bool, say: Callable[[str], None]) -> SandboxedGates:
@@ -166,53 +141,19 @@ def _ask(gates: Sequence[Gate]) -> None:
         )
 
 
-def _leave_out_gates(draft: Draft, fork: Fork) -> None:
-    from upkeep.forks.report import Gate
-
-    skipped = tuple(Gate(command=gate.run, tree="", result="skipped") for gate in fork.gates)
-    draft.put(overrides=("--skip-gates",), gates=skipped)
-
-
 def _draft(name: str, run_id: str, verify_only: bool, say: Callable[[str], None]) -> Any:
     from upkeep.forks.report import Draft
 
     class Told(Draft):
-        """A draft whose steps are heard of: before each by the person, after each by the events."""
-
-        ended: Callable[[str, float], None] = staticmethod(lambda step, seconds: None)
+        """A draft whose steps the person hears of."""
 
         @contextmanager
         def step(self, name: str, command: str = "") -> Iterator[None]:
             say(name)
-            started = time.monotonic()
             with super().step(name, command):
                 yield
-            self.ended(name, round(time.monotonic() - started, 3))
 
     return Told(name, run_id, trigger="cli", verify_only=verify_only)
-
-
-def _note_step(run: Run, step: str, seconds: float) -> None:
-    from upkeep.database.events import EventType
-    from upkeep.errors import DatabaseError
-
-    try:
-        run.event(EventType.STEP_ENDED, step=step, seconds=seconds)
-    except DatabaseError as error:
-        # The lock's own check decides whether the run may go on.
-        _log.warning("the step %s could not be recorded: %s", step, error)
-
-
-def _figures(report: Report) -> dict[str, Any]:
-    """What the events keep of a run."""
-    verification = report.verification
-    return {
-        "exit_code": report.exit_code,
-        "seconds": report.seconds,
-        "patches": len(verification.kept) if verification else None,
-        "conflicts": len(verification.conflicts) if verification else None,
-        "behind": verification.behind if verification else None,
-    }
 
 
 def _progress() -> Callable[[str], None]:

@@ -301,6 +301,10 @@ class Settings(Section):
         """Return one watch; ConfigError `config.unknown_watch` names the nearest."""
         return _named(self.watches, name, "watch", self.source)
 
+    def fork(self, name: str) -> Fork:
+        """Return one fork; ConfigError `config.unknown_fork` names the nearest."""
+        return _named(self.forks, name, "fork", self.source)
+
     def secrets(self) -> list[str]:
         """Every secret that we hold, for redaction and for the secret scan of outgoing text."""
         held = [getattr(forge, "token", None) for forge in self.forges.values()]

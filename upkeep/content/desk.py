@@ -7,26 +7,24 @@ What belongs here: opening these, and the few questions that several steps ask o
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
 from upkeep.agents.base import Agent
 from upkeep.agents.budget import Purse
 from upkeep.agents.registry import open_agent
-from upkeep.config import GitHubForgeSettings, Settings, Watch
+from upkeep.config import Settings, Watch
 from upkeep.content.mermaid import NodeMermaid
 from upkeep.content.proposal import Web, web_of
 from upkeep.content.ranges import BRANCH_PREFIX
 from upkeep.database.server import Database
 from upkeep.errors import BranchGone
 from upkeep.forges.base import Forge, PullRequest
-from upkeep.forges.github import GitHubForge
-from upkeep.forges.registry import open_forge
+from upkeep.forges.registry import credentials_for, open_forge
 from upkeep.git import Repository
 from upkeep.runs import Run
 
@@ -132,7 +130,7 @@ class Desk:
         if upstream.path is not None:
             return Repository.update_working_copy(upstream.path, upstream.branch)
         assert upstream.url is not None
-        credentials = upstream_credentials(self.settings, upstream.url)
+        credentials = credentials_for(self.settings, upstream.url)
         mirror = Repository.mirror(
             upstream.url,
             self._mirror("upstream"),
@@ -164,16 +162,6 @@ def head_of(mirror: Repository, branch: str, url: str) -> str:
             remedy="Check the branch's name in upkeep.yaml; a branch that was renamed or deleted has to be named anew.",
         )
     return sha
-
-
-def upstream_credentials(settings: Settings, url: str) -> tuple[Mapping[str, str], Mapping[str, str]]:
-    """git configuration and environment for an upstream: those of the forge that serves its host, else none."""
-    host = urlsplit(url).hostname
-    for name, forge in settings.forges.items():
-        if isinstance(forge, GitHubForgeSettings) and host is not None and forge.host == host:
-            opened = GitHubForge(name, host=forge.host, token=forge.token)
-            return opened.git_config(), opened.git_environment()
-    return {}, {}
 
 
 def upstream_branch(watch: Watch) -> tuple[str, str]:

@@ -13,13 +13,14 @@ from datetime import UTC, datetime, timedelta
 from pydantic import BaseModel, ConfigDict
 
 from upkeep.config import Settings
-from upkeep.content.desk import upstream_branch, upstream_credentials
+from upkeep.content.desk import upstream_branch
 from upkeep.database import events, state
 from upkeep.database.events import Reason
 from upkeep.database.locks import holder_of
 from upkeep.database.server import Database
 from upkeep.database.state import WatchState
 from upkeep.errors import UpkeepError
+from upkeep.forges.registry import credentials_for
 from upkeep.heads import HeadRequest, HeadResult, poll
 
 
@@ -65,7 +66,7 @@ def poll_heads(settings: Settings, *, deadline: float) -> dict[str, HeadResult]:
         started = time.monotonic()
         try:
             url, branch = upstream_branch(watch)
-            config, env = upstream_credentials(settings, url)
+            config, env = credentials_for(settings, url)
         except UpkeepError as error:
             results[name] = HeadResult(None, error, time.monotonic() - started)
             continue

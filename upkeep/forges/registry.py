@@ -6,7 +6,9 @@ needed: the one needs SQLAlchemy, the other does not.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from upkeep.config import GitHubForgeSettings, LocalForgeSettings, Settings
 from upkeep.database.server import Database
@@ -44,3 +46,15 @@ def open_local(name: str, settings: Settings, database: Database) -> LocalForge:
     targets = [watch.target for watch in settings.watches.values() if watch.target.forge == name]
     places = {target.repo: path for target in targets if (path := local_path(target.url)) is not None}
     return LocalForge(name, database, settings.home / "forges" / name, places)
+
+
+def credentials_for(settings: Settings, url: str) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """git configuration and environment for a URL: those of the configured forge that serves its host, else none."""
+    host = urlsplit(url).hostname
+    for name, forge in settings.forges.items():
+        if isinstance(forge, GitHubForgeSettings) and host is not None and forge.host == host:
+            from upkeep.forges.github import GitHubForge
+
+            opened = GitHubForge(name, host=forge.host, token=forge.token)
+            return opened.git_config(), opened.git_environment()
+    return {}, {}

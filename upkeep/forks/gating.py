@@ -23,10 +23,10 @@ from upkeep import config
 from upkeep.agents.folders import remove
 from upkeep.agents.profile import Limits
 from upkeep.errors import UpkeepError
+from upkeep.forks.desk import Desk
 from upkeep.forks.ownership import TRAILER
 from upkeep.forks.records import Verification
 from upkeep.forks.report import Gate
-from upkeep.forks.service import Desk
 from upkeep.forks.snapshot import Snapshot
 from upkeep.gates import LIMITS, GateResult, Gates
 from upkeep.git import Repository
@@ -44,7 +44,7 @@ class GateFailed(UpkeepError):
 
 @dataclass(frozen=True)
 class SandboxedGates:
-    """`service.Gates` in the sandbox. `asked` is called with the gates before they run and raises where somebody does
+    """`desk.Gates` in the sandbox. `asked` is called with the gates before they run and raises where somebody does
     not want them; `say` hears about each. `user_home`: whose package mirrors the gates use."""
 
     asked: Callable[[Sequence[config.Gate]], None] = lambda _: None

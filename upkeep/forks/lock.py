@@ -67,6 +67,11 @@ class Takeover(Record):
     forced: bool
     reason: str
 
+    def as_summary(self) -> dict[str, object]:
+        """What the events keep of it."""
+        holder = None if self.holder is None else self.holder.model_dump(mode="json", exclude={"token"})
+        return {"lock": "folder", "holder": holder, "forced": self.forced}
+
 
 @dataclass(frozen=True)
 class _Verdict:

@@ -49,6 +49,15 @@ class Gate(Record):
     fixed: str | None = Field(default=None, description="Our commit that holds what the gate changed.")
 
 
+class Gated(Record):
+    """What the gates said of a verified tip. `tip` is what may be pushed: `verified`, or that with a commit of ours on
+    it that holds what gates changed."""
+
+    verified: str
+    tip: str
+    gates: tuple[Gate, ...] = ()
+
+
 class Restack(Record):
     """One branch on top of trunk."""
 
@@ -116,6 +125,10 @@ class Draft:
     def put(self, **parts: Any) -> None:
         """Set fields of the report: `snapshot`, `verification`, `gates`, `applied` and so on."""
         self.parts.update(parts)
+
+    def override(self, flag: str) -> None:
+        """Note a flag that waived a rule."""
+        self.put(overrides=(*self.parts.get("overrides", ()), flag))
 
     @contextmanager
     def step(self, name: str, command: str = "") -> Iterator[None]:

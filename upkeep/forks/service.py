@@ -1,93 +1,81 @@
-"""The procedures of a fork's rebase, one a step: snapshot, verify, apply, restore, forecast, close.
+"""The procedures of a fork's rebase, one a step: snapshot, verify, gate, apply, restore, forecast, close.
 
 What belongs here: the order of things, and what each step puts into the report. What does not: the decisions
-(`verify.py`, `apply.py`, `outcomes.py`), gates and stacks (they are handed in), and the database's lock and events
-(`upkeep/runs.py`, the caller's).
+(`verify.py`, `apply.py`, `outcomes.py`), running gates (`gating.py`), and what a run works with (`desk.py`).
 
-A step takes what the one before it returned, so that each can be an asset of its own. What a verification made lies in
-the repository as objects without a ref from then on; the steps after it name it by its SHA.
+A step takes what the one before it returned, so that each is an asset of its own (`assets/forks.py`):
+
+    take_snapshot     every SHA that the run starts from
+    verified          the rebase in memory; `judged` says whether the run ends here
+    gated             the fork's gates on the tip, before anything is pushed
+    applied           mirror, trunk, what is local
+    closed            the report, whatever happened
+
+What a verification made lies in the repository as objects without a ref from then on; the steps after it name it by its
+SHA.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from typing import Any
 
-from upkeep.config import Fork
+from upkeep.database.events import EventType, Trigger
+from upkeep.database.server import Database
+from upkeep.errors import UpkeepError
 from upkeep.forks import apply as applying
 from upkeep.forks import lock as folder_lock
 from upkeep.forks import report as reporting
 from upkeep.forks import snapshot as snapshots
 from upkeep.forks import summary, verify, worktree
 from upkeep.forks.apply import Applied
+from upkeep.forks.desk import Desk
 from upkeep.forks.lock import FolderLock
-from upkeep.forks.outcomes import Outcome, outcome_of
-from upkeep.forks.place import Place, committer_of, open_place
+from upkeep.forks.outcomes import Outcome, as_event, outcome_of
+from upkeep.forks.place import committer_of
 from upkeep.forks.quarantine import quarantine
 from upkeep.forks.records import Verification
-from upkeep.forks.report import Draft, EarlyWarning, Gate, Report, Restack
+from upkeep.forks.report import EarlyWarning, Gate, Gated, Report
 from upkeep.forks.snapshot import Snapshot
+from upkeep.runs import open_run
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass
-class Desk:
-    """What a run works with. `may` is asked before everything that leaves or moves, and raises where we must not go on;
-    `held` is the folder lock, once it is ours. `place` is opened on first use: its remotes may be missing."""
+@contextlib.contextmanager
+def opened(
+    desk: Desk, database: contextlib.AbstractContextManager[Database], *, trigger: Trigger, force: bool = False
+) -> Iterator[Desk]:
+    """The frame of a run: database, events and both locks for as long as the block lasts, and a report at its end,
+    whatever happens in it or on the way there.
 
-    name: str
-    fork: Fork
-    home: Path
-    run_id: str
-    draft: Draft
-    may: Callable[[], None] = lambda: None
-    config: Mapping[str, str] = field(default_factory=dict)
-    env: Mapping[str, str] = field(default_factory=dict)
-    held: FolderLock | None = None
-    _place: Place | None = None
-
-    @property
-    def place(self) -> Place:
-        if self._place is None:
-            self._place = open_place(self.name, self.fork, self.home, config=self.config, env=self.env)
-        return self._place
-
-    @property
-    def folder(self) -> Path:
-        """The fork's own state folder."""
-        return self.home / "forks" / self.name
-
-    @property
-    def trees(self) -> Path:
-        """Where temporary worktrees of this fork lie."""
-        return self.folder / "trees"
-
-    def check(self) -> None:
-        """Raise LockLost or RunCancelled unless the run may go on."""
-        if self.held is not None:
-            self.held.check()
-        self.may()
-
-    def saw(self, applied: Applied) -> None:
-        self.draft.put(applied=applied)
-
-
-class Gates(Protocol):
-    """Runs a fork's gates on the verified tip. Returns the tip that passed, which has our fixes on it, and what ran.
-    Raises an UpkeepError `forks.gate_failed` after it has put its gates into the draft."""
-
-    def __call__(self, desk: Desk, snapshot: Snapshot, verification: Verification) -> tuple[str, tuple[Gate, ...]]: ...
-
-
-class Stacks(Protocol):
-    """Restacks the branches on trunk. Raises an UpkeepError `forks.stack_failed`, with everything as it was."""
-
-    def __call__(self, desk: Desk, snapshot: Snapshot, tip: str) -> tuple[Restack, ...]: ...
+    `force` takes over locks whose holder cannot be proven dead. Raises LockError (exit 15), DatabaseError, and what the
+    block raises, once the report is written.
+    """
+    if force:
+        desk.draft.override("--force")
+    with contextlib.ExitStack() as stack:
+        try:
+            with desk.step("lock", "mkdir lock"):
+                desk.database = stack.enter_context(database)
+                run = open_run(
+                    desk.database,
+                    system="forks",
+                    subject=desk.subject,
+                    run_id=desk.run_id,
+                    trigger=trigger,
+                    force=force,
+                )
+                desk.run = stack.enter_context(run)
+                stack.enter_context(held(desk, force=force))
+            yield desk
+        except BaseException as error:
+            desk.error = desk.error or error
+            closed(desk)
+            raise
+        closed(desk)
 
 
 @contextlib.contextmanager
@@ -97,6 +85,7 @@ def held(desk: Desk, *, force: bool = False) -> Iterator[FolderLock]:
         desk.held = lock
         if lock.takeover is not None:
             desk.draft.put(takeover=lock.takeover)
+            desk.note(EventType.LOCK_TAKEN_OVER, **lock.takeover.as_summary())
         try:
             yield lock
         finally:
@@ -106,7 +95,7 @@ def held(desk: Desk, *, force: bool = False) -> Iterator[FolderLock]:
 def take_snapshot(desk: Desk) -> Snapshot:
     """Read every SHA that the run starts from, after what a killed run left was removed. Raises RepositoryNotReady
     (exit 11), BranchGone, RemoteUnavailable."""
-    with desk.draft.step("snapshot", f"git ls-remote and git fetch, {desk.fork.trunk} and {desk.fork.upstream_branch}"):
+    with desk.step("snapshot", f"git ls-remote and git fetch, {desk.fork.trunk} and {desk.fork.upstream_branch}"):
         if desk.held is not None:
             worktree.remove_leftovers(desk.place.repository, desk.trees)
         taken = snapshots.take(desk.place)
@@ -118,8 +107,9 @@ def take_snapshot(desk: Desk) -> Snapshot:
 
 def verified(desk: Desk, snapshot: Snapshot) -> Verification:
     """Rebase the remote trunk in memory. No ref and no file of anybody's moves; a clean result is kept as objects."""
+    _refuse_others(desk, snapshot=snapshot)
     with (
-        desk.draft.step("verify", f"git rebase {snapshot.upstream} {snapshot.trunk}"),
+        desk.step("verify", f"git rebase {snapshot.upstream} {snapshot.trunk}"),
         quarantine(desk.place.repository) as place,
     ):
         result = verify.verify(
@@ -150,26 +140,55 @@ def judged(verification: Verification, *, verify_only: bool = False) -> Outcome 
     return None
 
 
-def applied(desk: Desk, snapshot: Snapshot, tip: str) -> Applied:
-    """Push mirror and trunk, then move what is local. Raises PushRefused (exit 12), RepositoryNotReady (exit 11)."""
+def gated(desk: Desk, snapshot: Snapshot, verification: Verification) -> Gated:
+    """Run the gates on the verified tip, or say that they were left out. Where nothing would be pushed none runs.
+
+    Raises GateFailed (exit 14), and UpkeepError `forks.not_verified` for a verification that ends the run.
+    """
+    _refuse_others(desk, snapshot=snapshot, verification=verification)
+    if judged(verification, verify_only=desk.verify_only) is not None:
+        raise UpkeepError("what was not verified is not gated", code="forks.not_verified")
+    tip = str(verification.tip)
+    result = Gated(verified=tip, tip=tip)
+    if verification.unchanged:
+        pass
+    elif desk.gates is not None:
+        with desk.step("gates"):
+            passed, ran = desk.gates(desk, snapshot, verification)
+            result = Gated(verified=tip, tip=passed, gates=ran)
+    elif desk.fork.gates:
+        desk.draft.override("--skip-gates")
+        skipped = (Gate(command=gate.run, tree=str(verification.tree), result="skipped") for gate in desk.fork.gates)
+        result = Gated(verified=tip, tip=tip, gates=tuple(skipped))
+    desk.draft.put(gates=result.gates)
+    return result
+
+
+def applied(desk: Desk, snapshot: Snapshot, gates: Gated) -> Applied:
+    """Push mirror and trunk, then move what is local. Raises PushRefused (exit 12), RepositoryNotReady (exit 11), and
+    UpkeepError `forks.not_verified` for a tip that this run did not verify."""
+    _refuse_others(desk, snapshot=snapshot)
+    verification = desk.draft.parts.get("verification")
+    if verification is None or judged(verification) is not None or gates.verified != verification.tip:
+        raise UpkeepError("what this run did not verify is not pushed", code="forks.not_verified")
     command = f"git push --atomic --force-with-lease=refs/heads/{desk.fork.trunk}:{snapshot.trunk}"
-    with desk.draft.step("apply", command):
-        done = applying.apply(desk.place, snapshot, tip, desk.run_id, may=desk.check, seen=desk.saw)
+    with desk.step("apply", command):
+        done = applying.apply(desk.place, snapshot, gates.tip, desk.run_id, may=desk.check, seen=_seen_by(desk))
         desk.draft.put(applied=done)
         return done
 
 
 def restored(desk: Desk, snapshot: Snapshot, run: str) -> Applied:
     """Put trunk back to what it was before `run`. Raises as `applied`, and GitError `forks.no_backup`."""
-    with desk.draft.step("restore", f"git push --force-with-lease=refs/heads/{desk.fork.trunk}:{snapshot.trunk}"):
-        done = applying.restore(desk.place, snapshot, run, desk.run_id, may=desk.check, seen=desk.saw)
+    with desk.step("restore", f"git push --force-with-lease=refs/heads/{desk.fork.trunk}:{snapshot.trunk}"):
+        done = applying.restore(desk.place, snapshot, run, desk.run_id, may=desk.check, seen=_seen_by(desk))
         desk.draft.put(applied=done, restored=run)
         return done
 
 
 def forecast(desk: Desk, snapshot: Snapshot) -> tuple[EarlyWarning, ...]:
     """What would break if the next branches were merged upstream now; branches on which all goes are left out."""
-    with desk.draft.step("forecast"), quarantine(desk.place.repository) as place:
+    with desk.step("forecast"), quarantine(desk.place.repository) as place:
         committer = committer_of(desk.place.repository)
         results = {
             (branch, sha): verify.verify(place, sha, snapshot.trunk, committer, scratch=desk.trees)
@@ -184,9 +203,19 @@ def forecast(desk: Desk, snapshot: Snapshot) -> tuple[EarlyWarning, ...]:
     return warnings
 
 
-def closed(desk: Desk, outcome: Outcome, error: BaseException | None = None) -> Report:
-    """Make the report and write its files. Where they cannot be written, the report that is returned says so."""
-    report = desk.draft.finish(outcome, error)
+def closed(desk: Desk) -> Report:
+    """Make the report, write its files, and say in the events how the run ended; once a run. Where the files cannot be
+    written, the report that is returned says so."""
+    if desk.report is not None:
+        return desk.report
+    outcome = conclusion(desk)
+    if outcome is None:
+        desk.error = UpkeepError(
+            "the run ended before it came to a result: not all of its steps were asked for",
+            code="forks.incomplete",
+            remedy=f"Start them all: `upkeep rebase {desk.name}`.",
+        )
+    report = desk.draft.finish(outcome or Outcome.FAILED, desk.error)
     report = report.model_copy(update={"next_actions": tuple(summary.next_actions(report))})
     try:
         reporting.write(desk.home, report, summary.render(report))
@@ -194,61 +223,59 @@ def closed(desk: Desk, outcome: Outcome, error: BaseException | None = None) -> 
         _log.warning("the report of run %s could not be written: %s", desk.run_id, problem)
         note = f"This report could not be written: {problem.strerror}."
         report = report.model_copy(update={"notes": (*report.notes, note)})
+    if desk.run is not None:
+        ending, reason = as_event(report.outcome)
+        desk.run.finish(ending, reason, **_figures(report))
+    desk.report = report
     return report
 
 
-def rebase(
-    desk: Desk,
-    *,
-    verify_only: bool = False,
-    force: bool = False,
-    restore: str | None = None,
-    gates: Gates | None = None,
-    stacks: Stacks | None = None,
-) -> Report:
-    """One whole run: locked, verified, gated, applied, reported, whatever happens. Errors end in the report.
-
-    What is no Exception (Ctrl-C, an interrupt of the orchestrator) goes on after its report was written.
-    """
-    desk.draft.put(overrides=(*desk.draft.parts.get("overrides", ()), *(["--force"] if force else [])))
-    try:
-        with desk.draft.step("lock", "mkdir lock"):
-            lock = contextlib.ExitStack()
-            lock.enter_context(held(desk, force=force))
-        with lock:
-            if restore is not None:
-                restored(desk, take_snapshot(desk), restore)
-                outcome = Outcome.RESTORED
-            else:
-                outcome = _steps(desk, verify_only=verify_only, gates=gates, stacks=stacks)
-    except Exception as error:  # noqa: BLE001 - every run ends in a report that says why
-        return closed(desk, outcome_of(error), error)
-    except BaseException as error:
-        closed(desk, outcome_of(error), error)
-        raise
-    return closed(desk, outcome)
-
-
-def _steps(desk: Desk, *, verify_only: bool, gates: Gates | None, stacks: Stacks | None) -> Outcome:
-    snapshot = take_snapshot(desk)
-    verification = verified(desk, snapshot)
-    ending = judged(verification, verify_only=verify_only)
-    if ending is not None:
-        return ending
-    tip = str(verification.tip)
-    if gates is not None and not verification.unchanged:
-        with desk.draft.step("gates"):
-            tip, ran = gates(desk, snapshot, verification)
-            desk.draft.put(gates=ran)
-    done = applied(desk, snapshot, tip)
-    if stacks is not None:
-        with desk.draft.step("stack"):
-            desk.draft.put(restacks=stacks(desk, snapshot, tip))
-    return ended(snapshot, tip, done)
-
-
-def ended(snapshot: Snapshot, tip: str, done: Applied) -> Outcome:
-    """How a run ends that applied `tip`."""
+def conclusion(desk: Desk) -> Outcome | None:
+    """How the run ended, from what its steps put into the draft; None: they did not come to an end."""
+    if desk.error is not None:
+        return outcome_of(desk.error)
+    parts = desk.draft.parts
+    if parts.get("restored") is not None:
+        return Outcome.RESTORED
+    verification, done = parts.get("verification"), parts.get("applied")
+    if verification is None or done is None:
+        return None if verification is None else judged(verification, verify_only=desk.verify_only)
     if done.local_trunk == "left":
         return Outcome.LOCAL_LEFT
-    return Outcome.REBASED if done.pushed or tip != snapshot.trunk else Outcome.NO_CHANGE
+    return Outcome.REBASED if done.pushed or not verification.unchanged else Outcome.NO_CHANGE
+
+
+def _refuse_others(desk: Desk, **parts: Snapshot | Verification) -> None:
+    """Refuse what another run found: its snapshot is no lease of ours, and its objects may be gone."""
+    for name, value in parts.items():
+        if desk.draft.parts.get(name) != value:
+            raise UpkeepError(
+                f"the {name} is not of this run",
+                code="forks.other_run",
+                remedy=f"Start a rebase as a whole: all assets of the fork together, or `upkeep rebase {desk.name}`.",
+            )
+
+
+def _seen_by(desk: Desk) -> Callable[[Applied], None]:
+    return lambda applied: desk.draft.put(applied=applied)
+
+
+def _figures(report: Report) -> dict[str, Any]:
+    """What the events keep of a run, beside how it ended."""
+    snapshot, verification = report.snapshot, report.verification
+    counts = (
+        {
+            "patches": len(verification.kept),
+            "dropped": len(verification.dropped),
+            "conflicts": len(verification.conflicts),
+            "behind": verification.behind,
+        }
+        if verification
+        else None
+    )
+    return {
+        "exit_code": report.exit_code,
+        "base": snapshot.trunk if snapshot else None,
+        "head": snapshot.upstream if snapshot else None,
+        "counts": counts,
+    }

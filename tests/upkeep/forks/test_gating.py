@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 
+from tests.support.rebases import make_desk
 from tests.support.repositories import MakeRepository, RepoBuilder
 from tests.support.tools import tool
-from upkeep.config import Fork
 from upkeep.errors import RunCancelled
 from upkeep.forks import ownership, rawcommit, service
 from upkeep.forks.gating import GateFailed, SandboxedGates
 from upkeep.forks.report import Draft, Gate
-from upkeep.forks.service import Desk
 
 OLD, NEW = "one\ntwo\nthree\n", "one\ntwo\nthree\nfour\n"
 MEND = "sed -i s/two/TWO/ a.txt"
@@ -32,11 +31,8 @@ class Bench:
     def run(self, *gates: Any, asked: Any = lambda _: None, **settings: Any) -> tuple[str, str, tuple[Gate, ...]]:
         """The verified tip, the tip that passed, and what ran."""
         self.runs += 1
-        fork = Fork.model_validate(
-            {"path": self.work.path, "trunk": "trunk", "forge": "here", "repo": "o/f", "gates": gates, **settings}
-        )
-        self.draft = Draft("fork", f"run-{self.runs}", trigger="cli")
-        desk = Desk("fork", fork, self.home, f"run-{self.runs}", self.draft)
+        desk = make_desk(self.home, f"run-{self.runs}", {"path": self.work.path, "gates": gates, **settings})
+        self.draft = desk.draft
         before = self.work.refs("refs/")
         snapshot = service.take_snapshot(desk)
         verification = service.verified(desk, snapshot)
@@ -156,10 +152,7 @@ def test_a_red_that_was_there_before_is_told_from_a_new_one(bench: Bench) -> Non
 
 
 def test_a_sandbox_that_cannot_start_is_never_a_pass(bench: Bench) -> None:
-    fork = Fork.model_validate(
-        {"path": bench.work.path, "trunk": "trunk", "forge": "here", "repo": "o/f", "gates": ["true"]}
-    )
-    desk = Desk("fork", fork, bench.home, "run", Draft("fork", "run", trigger="cli"))
+    desk = make_desk(bench.home, "run", {"path": bench.work.path, "gates": ["true"]})
     snapshot = service.take_snapshot(desk)
     verification = service.verified(desk, snapshot)
     with pytest.raises(GateFailed, match="it could not run"):

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,16 @@ from typing import Any
 import pytest
 
 from tests.support.git_server import GitServer
+from tests.support.rebases import make_desk, rebase
 from tests.support.repositories import MakeRepository, RepoBuilder
-from upkeep.config import Fork, Version
-from upkeep.errors import GitError, RunCancelled, UpkeepError
+from upkeep.config import Version
+from upkeep.errors import GitError, PushRefused, RunCancelled
 from upkeep.forks import report as reporting
 from upkeep.forks import service
+from upkeep.forks.desk import Desk
 from upkeep.forks.outcomes import Outcome
 from upkeep.forks.records import Verification
-from upkeep.forks.report import Draft, Gate, Report
-from upkeep.forks.service import Desk
+from upkeep.forks.report import Gate, Report
 from upkeep.forks.snapshot import Snapshot
 
 TRUNK = "refs/heads/trunk"
@@ -57,20 +57,11 @@ class World:
 
     def desk(self, **options: Any) -> Desk:
         self.runs += 1
-        fork = Fork.model_validate(
-            {
-                **({} if "url" in self.settings else {"path": self.work.path}),
-                "trunk": "trunk",
-                "forge": "here",
-                "repo": "o/fork",
-                **self.settings,
-            }
-        )
-        run_id = f"run-{self.runs}"
-        return Desk("fork", fork, self.home, run_id, Draft("fork", run_id, trigger="cli"), **options)
+        place = {} if "url" in self.settings else {"path": self.work.path}
+        return make_desk(self.home, f"run-{self.runs}", {**place, **self.settings}, **options)
 
-    def run(self, *, may: Callable[[], None] = lambda: None, **options: Any) -> Report:
-        report = service.rebase(self.desk(may=may), **options)
+    def run(self, *, restore: str | None = None, force: bool = False, **options: Any) -> Report:
+        report = rebase(self.desk(**options), restore=restore, force=force)
         folder = reporting.folder_of(self.home, report)
         assert reporting.read(folder / "report.json") == report
         assert (folder / "summary.md").read_text().startswith("# fork: ")
@@ -288,12 +279,12 @@ class TestTheRepositoryHere:
         world.commit_upstream({"a.txt": theirs()})
         desk = world.desk()
         snapshot = service.take_snapshot(desk)
-        tip = str(service.verified(desk, snapshot).tip)
+        gates = service.gated(desk, snapshot, service.verified(desk, snapshot))
         mine = world.work.commit({"mine.txt": "mine\n"}, "Meanwhile")
-        done = service.applied(desk, snapshot, tip)
-        assert service.ended(snapshot, tip, done) is Outcome.LOCAL_LEFT
+        done = service.applied(desk, snapshot, gates)
+        assert service.closed(desk).outcome is Outcome.LOCAL_LEFT
         assert world.work.head() == mine
-        assert world.fork.head("trunk") == tip
+        assert world.fork.head("trunk") == gates.tip
         assert "rebase --onto" in done.notes[0]
 
     def test_worktree_with_trunk_is_what_moves(self, world: World, tmp_path: Path) -> None:
@@ -325,12 +316,13 @@ class TestTheRemote:
         expected = world.fork.head("trunk")
         desk = world.desk()
         snapshot = service.take_snapshot(desk)
-        tip = str(service.verified(desk, snapshot).tip)
+        gates = service.gated(desk, snapshot, service.verified(desk, snapshot))
         actual = world.commit_fork({"c.txt": "meanwhile\n"})
         local = world.work.refs()
-        with pytest.raises(UpkeepError) as caught:
-            service.applied(desk, snapshot, tip)
-        report = service.closed(desk, Outcome.REMOTE_REFUSED, caught.value)
+        with pytest.raises(PushRefused):
+            service.applied(desk, snapshot, gates)
+        report = service.closed(desk)
+        assert report.outcome is Outcome.REMOTE_REFUSED
         assert report.error is not None
         assert (report.error["code"], report.error["expected"], report.error["actual"]) == (
             "git.lease_refused",
@@ -487,17 +479,14 @@ class TestInterrupts:
         program = f"""
 import os, signal, sys
 from pathlib import Path
-from upkeep.config import Fork
-from upkeep.forks import service
-from upkeep.forks.report import Draft
+from tests.support.rebases import make_desk, rebase
 left = {asked}
 def may():
     global left
     left -= 1
     if left == 0:
         os.kill(os.getpid(), signal.SIGKILL)
-fork = Fork.model_validate({{"path": sys.argv[1], "trunk": "trunk", "forge": "here", "repo": "o/fork"}})
-service.rebase(service.Desk("fork", fork, Path(sys.argv[2]), "killed", Draft("fork", "killed", trigger="cli"), may))
+rebase(make_desk(Path(sys.argv[2]), "killed", {{"path": sys.argv[1]}}, may=may))
 """
         argv = [sys.executable, "-c", program, str(world.work.path), str(world.home)]
         killed = subprocess.run(argv, cwd=Path(__file__).parents[3], capture_output=True)
@@ -522,12 +511,9 @@ service.rebase(service.Desk("fork", fork, Path(sys.argv[2]), "killed", Draft("fo
         program = f"""
 import os, sys
 from pathlib import Path
-from upkeep.config import Fork
-from upkeep.forks import service
-from upkeep.forks.report import Draft
+from tests.support.rebases import make_desk, rebase
 Path({str(tmp_path / "pid")!r}).write_text(str(os.getpid()))
-fork = Fork.model_validate({{"path": sys.argv[1], "trunk": "trunk", "forge": "here", "repo": "o/fork"}})
-service.rebase(service.Desk("fork", fork, Path(sys.argv[2]), "killed", Draft("fork", "killed", trigger="cli")))
+rebase(make_desk(Path(sys.argv[2]), "killed", {{"path": sys.argv[1]}}))
 """
         argv = [sys.executable, "-c", program, str(world.work.path), str(world.home)]
         killed = subprocess.run(argv, cwd=Path(__file__).parents[3], capture_output=True)
@@ -548,9 +534,10 @@ class TestADiskThatIsFull:
         before = world.everything()
         file = tmp_path / "file"
         file.write_text("no folder can be made below this")
+        world.home, home = file / "home", world.home
         desk = world.desk()
-        desk.home = file / "home"
-        report = service.rebase(desk)
+        world.home = home
+        report = rebase(desk)
         assert report.error is not None
         assert (report.exit_code, report.error["code"]) == (1, "forks.no_room")
         assert report.notes
@@ -563,12 +550,10 @@ class TestADiskThatIsFull:
         program = f"""
 import resource, sys
 from pathlib import Path
-from upkeep.config import Fork
+from tests.support.rebases import make_desk
 from upkeep.errors import UpkeepError
 from upkeep.forks import service
-from upkeep.forks.report import Draft
-fork = Fork.model_validate({{"path": sys.argv[1], "trunk": "trunk", "forge": "here", "repo": "o/fork"}})
-desk = service.Desk("fork", fork, Path(sys.argv[2]), "full", Draft("fork", "full", trigger="cli"))
+desk = make_desk(Path(sys.argv[2]), "full", {{"path": sys.argv[1]}})
 if {step!r} == "verified":
     snapshot = service.take_snapshot(desk)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20))
