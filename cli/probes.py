@@ -195,12 +195,11 @@ def _clock(theirs: datetime, host: str) -> Probe:
 
 
 def _agent(name: str, agent: AgentSettings) -> Iterator[Probe]:
-    from upkeep.agents.codex import CodexAgent
     from upkeep.agents.headless import CliAgent
     from upkeep.agents.registry import open_agent
 
     label, opened = f"agent {name}", open_agent(name, agent)
-    assert isinstance(opened, CodexAgent | CliAgent)
+    assert isinstance(opened, CliAgent)
     try:
         found = opened.probe()
     except UpkeepError as error:

@@ -78,24 +78,16 @@ def _named(agents: dict[str, Any], name: str) -> Any:
 def _profile(agent: Agent, folder: Path) -> Profile | None:
     """The profile of a run in `folder`; None for an engine that starts no program. Raises AgentError where the
     engine's program is not there."""
-    from upkeep.agents.codex import CodexAgent
-    from upkeep.agents.codex_cli import CodexCli
-    from upkeep.agents.codex_command import PrivateHome
     from upkeep.agents.headless import Call, CliAgent
     from upkeep.agents.profile import GATEWAY_URL
 
-    task, socket = _task(folder), folder / "gateway.sock"
-    home = folder / "private"
+    if not isinstance(agent, CliAgent):
+        return None
+    task, home = _task(folder), folder / "private"
     home.mkdir()
-    if isinstance(agent, CodexAgent):
-        private = PrivateHome(home)
-        private.create()
-        program = CodexCli(agent.name, agent.bin, private).program()
-        return agent.profile(task, private, program, socket=socket, token="<token of the run>")
-    if isinstance(agent, CliAgent):
-        launch = agent.launch(Call(task, home, GATEWAY_URL, "<token of the run>"))
-        return agent.profile(task, home, agent.program(), environment=launch.environment, socket=socket)
-    return None
+    launch = agent.launch(Call(task, home, GATEWAY_URL, "<token of the run>"))
+    socket = folder / "gateway.sock"
+    return agent.profile(task, home, agent.program(), environment=launch.environment, socket=socket)
 
 
 def _task(folder: Path) -> AgentTask:

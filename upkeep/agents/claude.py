@@ -76,5 +76,5 @@ class ClaudeAgent(CliAgent):
     def is_final(self, event: Any) -> bool:
         return isinstance(event, events.Result)
 
-    def ending(self, seen: Sequence[Any], completed: Completed) -> Ending:
+    def ending(self, call: Call, seen: Sequence[Any], completed: Completed) -> Ending:
         return events.ending(seen)

@@ -10,12 +10,12 @@ unknown types and fields are skipped, a missing number is 0. An API error gives 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from upkeep.agents.base import Usage
+from upkeep.agents.fields import as_count, as_money, as_object, as_text, parse_object
 from upkeep.agents.headless import Ending
 
 
@@ -44,12 +44,12 @@ Event = Said | Result
 
 def parse_event(line: str) -> Event | None:
     """One line; None for one that is no event, or none that matters here."""
-    record = _object(line)
+    record = parse_object(line)
     match record.get("type"):
         case "assistant":
-            message = _as_object(record.get("message"))
+            message = as_object(record.get("message"))
             blocks = message.get("content")
-            texts = [_text(_as_object(block).get("text")) for block in blocks] if isinstance(blocks, list) else []
+            texts = [as_text(as_object(block).get("text")) for block in blocks] if isinstance(blocks, list) else []
             return Said(words) if (words := "\n".join(filter(None, texts))) else None
         case "result":
             return _result(record)
@@ -79,10 +79,10 @@ def ending(events: Sequence[Event]) -> Ending:
 def _result(record: dict[str, Any]) -> Result:
     answer = record.get("structured_output")
     status = record.get("api_error_status")
-    text = _text(record.get("result"))
+    text = as_text(record.get("result"))
     return Result(
         error=record.get("is_error") is True,
-        subtype=_text(record.get("subtype")),
+        subtype=as_text(record.get("subtype")),
         text=text,
         answer=answer if isinstance(answer, dict) else None,
         status=status if isinstance(status, int) else None,
@@ -93,34 +93,14 @@ def _result(record: dict[str, Any]) -> Result:
 
 def _usage(record: dict[str, Any]) -> Usage:
     """Sum over all models. Their price is a guess where `costBasis` says so, and then not taken."""
-    models = [_as_object(entry) for entry in _as_object(record.get("modelUsage")).values()]
-    cost = record.get("total_cost_usd")
+    models = [as_object(entry) for entry in as_object(record.get("modelUsage")).values()]
     guessed = any(entry.get("costBasis") == "unknown" for entry in models)
     return Usage(
         engine="claude",
-        input_uncached=sum(_count(entry.get("inputTokens")) for entry in models),
-        cache_read=sum(_count(entry.get("cacheReadInputTokens")) for entry in models),
-        cache_write=sum(_count(entry.get("cacheCreationInputTokens")) for entry in models),
-        output=sum(_count(entry.get("outputTokens")) for entry in models),
-        cost_reported_usd=float(cost) if isinstance(cost, int | float) and not guessed else None,
+        input_uncached=sum(as_count(entry.get("inputTokens")) for entry in models),
+        cache_read=sum(as_count(entry.get("cacheReadInputTokens")) for entry in models),
+        cache_write=sum(as_count(entry.get("cacheCreationInputTokens")) for entry in models),
+        output=sum(as_count(entry.get("outputTokens")) for entry in models),
+        cost_reported_usd=None if guessed else as_money(record.get("total_cost_usd")),
         basis="events",
     )
-
-
-def _object(line: str) -> dict[str, Any]:
-    try:
-        return _as_object(json.loads(line))
-    except (ValueError, RecursionError):
-        return {}
-
-
-def _as_object(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

@@ -1,4 +1,4 @@
-"""What codex is on this machine: its version, its native program, its own sandbox.
+"""What codex is on this machine: its native program, its own sandbox.
 
 What belongs here: asking the CLI without a key and without a model. What does not: running it for a task (`codex.py`),
 its arguments (`codex_command.py`).
@@ -7,47 +7,26 @@ its arguments (`codex_command.py`).
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from upkeep.agents import codex_command as command
-from upkeep.agents.codex_outcome import shorten
 from upkeep.agents.programs import Program, locate, native
 from upkeep.errors import AgentError, CommandNotFound
 from upkeep.process import Completed, run
 
 PROBE_SECONDS = 30.0
 
-_INSTALL = f"npm install -g @openai/codex@{command.TESTED_VERSION}"
-
 
 @dataclass(frozen=True)
 class CodexCli:
-    """The program `bin` of agent `agent`, asked with `home` as its home."""
+    """The program `bin` of agent `agent`, asked with `home` as its home. `remedy`: how to get one."""
 
     agent: str
     bin: str
+    remedy: str
     home: command.PrivateHome
-
-    def version(self) -> str:
-        """Raises AgentError `agent.not_installed` or `agent.version`."""
-        said = self._ask(["--version"])
-        found = re.search(r"(\d+)\.(\d+)\.(\d+)", said.text)
-        if said.returncode != 0 or found is None:
-            raise AgentError(
-                f"{self.bin} --version said {shorten(said.text + said.error_text)!r}",
-                code="agent.not_installed",
-                remedy=f"install it anew ({_INSTALL}), or set agents.{self.agent}.bin",
-            )
-        if tuple(map(int, found.groups())) < command.MINIMUM_VERSION:
-            raise AgentError(
-                f"codex {found[0]} is too old: Upkeep needs {'.'.join(map(str, command.MINIMUM_VERSION))} or newer",
-                code="agent.version",
-                remedy=_INSTALL,
-            )
-        return found[0]
 
     def program(self) -> Program:
         """The native program: what the user names may be npm's script, or a shim that needs its manager around it.
@@ -55,7 +34,7 @@ class CodexCli:
         Raises AgentError `agent.not_installed`, or `agent.program` where neither npm's package nor codex itself tells.
         """
         try:
-            program = locate(self.bin, agent=self.agent, remedy=self._install_or_name)
+            program = locate(self.bin, agent=self.agent, remedy=self.remedy)
         except AgentError as error:
             path = self._asked_path() if error.reason == "agent.program" else None
             if path is None:
@@ -80,14 +59,10 @@ class CodexCli:
         return path if said.returncode == 0 and path.is_absolute() else None
 
     def _ask(self, arguments: Sequence[str]) -> Completed:
-        env = command.environment(self.home, None, os.environ)
+        env = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", **command.environment(self.home, None)}
         try:
             return run([self.bin, *arguments], cwd=self.home.folder, env=env, deadline=PROBE_SECONDS, check=False)
         except CommandNotFound as error:
             raise AgentError(
-                f"agent {self.agent}: {error.message}", code="agent.not_installed", remedy=self._install_or_name
+                f"agent {self.agent}: {error.message}", code="agent.not_installed", remedy=self.remedy
             ) from error
-
-    @property
-    def _install_or_name(self) -> str:
-        return f"{_INSTALL}, or set agents.{self.agent}.bin to its path"

@@ -12,7 +12,6 @@ shell gets less still: no variable of codex' own environment, so not the key eit
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +28,6 @@ _PROFILE = "upkeep"
 _PROVIDER = "upkeep"
 
 _SHELL_PATH = "/usr/local/bin:/usr/bin:/bin"
-# No proxy and no certificate: the gateway on loopback is all that codex may reach.
-_KEPT_VARIABLES = ("PATH", "TZ")
 # `unbounded_connection_retries`: with the network down codex says "Reconnecting... waiting for network" for ever.
 # `shell_snapshot`: it runs the user's login shell to copy its state. The others add tools or instructions.
 _DISABLED_FEATURES = (
@@ -95,17 +92,15 @@ def access(task: AgentTask) -> Access:
     return Access(write=(task.work.resolve(),), read=tuple(path.resolve() for path in task.reads.values()))
 
 
-def environment(home: PrivateHome, api_key: str | None, outside: Mapping[str, str]) -> dict[str, str]:
-    """Variables of the codex process. `outside` is the environment around it; `api_key` the gateway's token, for the
-    provider's key is in the gateway alone."""
-    kept = {name: outside[name] for name in _KEPT_VARIABLES if name in outside}
-    private = {"HOME": home.home, "CODEX_HOME": home.codex_home, "TMPDIR": home.temp}
-    variables = {"PATH": os.defpath, **kept, "LANG": "C.UTF-8", **{name: str(path) for name, path in private.items()}}
-    return variables if api_key is None else {**variables, KEY_VARIABLE: api_key}
+def environment(home: PrivateHome, token: str | None) -> dict[str, str]:
+    """Variables of the codex process that are ours. `token`: the gateway's, for the provider's key is in the gateway
+    alone. No proxy and no certificate: the gateway on loopback is all that codex may reach."""
+    private = {"HOME": str(home.home), "CODEX_HOME": str(home.codex_home), "TMPDIR": str(home.temp)}
+    return private if token is None else {**private, KEY_VARIABLE: token}
 
 
 def exec_arguments(
-    home: PrivateHome, *, work: Path, access: Access | None, model: str, effort: str, base_url: str, keyed: bool
+    home: PrivateHome, *, work: Path, access: Access | None, model: str, effort: str | None, base_url: str
 ) -> list[str]:
     """Arguments after the program's name for one run with the prompt on standard input.
 
@@ -114,9 +109,9 @@ def exec_arguments(
     """
     settings: dict[str, object] = {
         "model": model,
-        "model_reasoning_effort": effort,
+        **({} if effort is None else {"model_reasoning_effort": effort}),
         "model_provider": _PROVIDER,
-        f"model_providers.{_PROVIDER}": _provider(base_url, keyed=keyed),
+        f"model_providers.{_PROVIDER}": _provider(base_url),
         "approval_policy": "never",
         "project_doc_max_bytes": 0,
         "skills.include_instructions": False,
@@ -178,15 +173,15 @@ def program_files(native: Path) -> tuple[Path, ...]:
     return (package,) if (package / "codex-package.json").is_file() else (native,)
 
 
-def _provider(base_url: str, *, keyed: bool) -> dict[str, object]:
-    provider: dict[str, object] = {
+def _provider(base_url: str) -> dict[str, object]:
+    return {
         "name": "upkeep",
         "base_url": base_url,
         "wire_api": "responses",
         "request_max_retries": 2,
         "stream_max_retries": 2,
+        "env_key": KEY_VARIABLE,
     }
-    return {**provider, "env_key": KEY_VARIABLE} if keyed else provider
 
 
 def _filesystem(home: PrivateHome, access: Access) -> dict[str, object]:

@@ -79,7 +79,7 @@ class CommandAgent(CliAgent):
         """Only its exit is its end: a line may be anything."""
         return False
 
-    def ending(self, seen: Sequence[Any], completed: Completed) -> Ending:
+    def ending(self, call: Call, seen: Sequence[Any], completed: Completed) -> Ending:
         exited = completed.outcome == "exited"
         failed = exited and completed.returncode != 0
         error = (completed.error_text.strip() or f"status {completed.returncode}") if failed else ""

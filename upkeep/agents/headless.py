@@ -1,11 +1,11 @@
 """Running an agent's CLI without a terminal: contained, metered, under three deadlines.
 
 What belongs here: all that does not depend on which CLI it is. What does not: its arguments and formats, which are one
-module an engine (`claude.py`, `opencode.py`, `command.py`), the sandbox and the gateway themselves, and judging whether
-the work is any good (the calling system).
+module an engine (`codex.py`, `claude.py`, `opencode.py`, `command.py`), the sandbox and the gateway themselves, and
+judging whether the work is any good (the calling system).
 
 An engine is a class below `CliAgent` that says how its CLI is called (`launch`) and what its lines mean (`read`,
-`ending`).
+`is_final`, `ending`).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from typing import Any, ClassVar
 from pydantic import SecretStr
 
 from upkeep.agents import pricing, sandbox
+from upkeep.agents.answers import answer_in, matching, shorten
 from upkeep.agents.base import AgentResult, AgentTask, Usage
 from upkeep.agents.budget import Purse
-from upkeep.agents.codex_outcome import as_answer, shorten
 from upkeep.agents.folders import private_folder
 from upkeep.agents.gateway.client import Gateway, Route, open_gateway
 from upkeep.agents.gateway.settings import ApiName, GatewayReport
@@ -37,18 +37,18 @@ from upkeep.process import Completed, Redactor, run
 AFTER_FINAL_SECONDS = 10.0
 PROBE_SECONDS = 60.0
 
-_FENCED = re.compile(r"```(?:json)?\s*\n(.*?)\n```", re.DOTALL)
-
 
 @dataclass(frozen=True)
 class Call:
-    """One run as an engine's `launch` sees it. `home` is private and writable; `url` is where the gateway is reached,
-    without a path, and `token` the key that it wants."""
+    """One run as an engine sees it. `home` is private and writable, by the CLI's tools too; `url` is where the gateway
+    is reached, without a path, and `token` the key that it wants. `contained` False: there is no sandbox, and the
+    settings let that pass."""
 
     task: AgentTask
     home: Path
     url: str
     token: str
+    contained: bool = True
 
     @property
     def work(self) -> Path:
@@ -57,18 +57,21 @@ class Call:
 
 @dataclass(frozen=True)
 class Launch:
-    """How a CLI is called: arguments after the program's name, its variables, and its standard input."""
+    """How a CLI is called: arguments after the program's name, its variables, and its standard input.
+    `holds_itself`: without our sandbox, its own holds its tools."""
 
     arguments: Sequence[str]
     environment: dict[str, str]
     stdin: bytes
+    holds_itself: bool = False
 
 
 @dataclass(frozen=True)
 class Ending:
     """What a CLI's lines amount to. `finished`: it said that it is done. `message`: its last words; `answer`: what it
     says is the structured answer. `error`: its own word for a failure ("": none). `incomplete`: a limit of the model
-    cut the answer. `reported`: its own count of tokens."""
+    cut the answer. `reported`: its own count of tokens. `failure`: an error that only this engine can tell, whatever
+    else it says. `session`: lines of its own record of the run, kept beside the transcript."""
 
     finished: bool
     message: str = ""
@@ -76,6 +79,8 @@ class Ending:
     error: str = ""
     incomplete: bool = False
     reported: Usage | None = None
+    failure: AgentError | None = None
+    session: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -134,8 +139,13 @@ class CliAgent:
         """Whether the CLI has nothing more to say after this event and should exit."""
         raise NotImplementedError
 
-    def ending(self, events: Sequence[Any], completed: Completed) -> Ending:
+    def ending(self, call: Call, seen: Sequence[Any], completed: Completed) -> Ending:
+        """What the run amounts to: `seen` are the events that `read` made of its lines."""
         raise NotImplementedError
+
+    @property
+    def remedy(self) -> str:
+        return f"{self.install}, or set agents.{self.name}.bin to its path"
 
     def run(self, task: AgentTask) -> AgentResult:
         """As `Agent.run`. Raises AgentError and its kinds."""
@@ -157,22 +167,20 @@ class CliAgent:
 
     def program(self) -> Program:
         """Raises AgentError `agent.not_installed`, `agent.program`."""
-        remedy = f"{self.install}, or set agents.{self.name}.bin to its path"
-        return locate(self.bin, agent=self.name, remedy=remedy)
+        return locate(self.bin, agent=self.name, remedy=self.remedy)
 
     def version(self, home: Path) -> str:
         """What `--version` says. Raises AgentError `agent.not_installed`, `agent.version`."""
         env = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(home), "TMPDIR": str(home), "LANG": "C.UTF-8"}
-        remedy = f"{self.install}, or set agents.{self.name}.bin to its path"
         try:
             said = run([self.bin, "--version"], cwd=home, env=env, deadline=PROBE_SECONDS, check=False)
         except CommandNotFound as error:
             words = f"agent {self.name}: {error.message}"
-            raise AgentError(words, code="agent.not_installed", remedy=remedy) from error
+            raise AgentError(words, code="agent.not_installed", remedy=self.remedy) from error
         found = re.search(r"\d+\.\d+\.\d+", said.text)
         if said.returncode != 0 or found is None:
             words = f"{self.bin} --version said {shorten(said.text + said.error_text)!r}"
-            raise AgentError(words, code="agent.not_installed", remedy=remedy)
+            raise AgentError(words, code="agent.not_installed", remedy=self.remedy)
         if tuple(map(int, found[0].split("."))) < self.minimum:
             needed = ".".join(map(str, self.minimum))
             words = f"{self.engine} {found[0]} is too old: Upkeep needs {needed} or newer"
@@ -235,13 +243,19 @@ class CliAgent:
         with open_gateway(
             self._route(task), transcript=logs.gateway, log=logs.gateway_errors, loopback=not contained
         ) as gateway:
-            completed, seen = self._exec(task, home, gateway, logs, redact, contained=contained)
+            url = GATEWAY_URL if contained else f"http://127.0.0.1:{gateway.port}"
+            call = Call(task, home, url, gateway.token, contained)
+            launch = self.launch(call)
+            argv, environment = self._command(call, launch, gateway, logs)
+            completed, seen = self._exec(call, launch, argv, environment, logs, redact)
             report = gateway.finish()
         if contained:
             sandbox.raise_if_stopped(completed, agent=self.name)
-        ending = self.ending(seen, completed)
+        ending = self.ending(call, seen, completed)
+        if ending.session:
+            logs.session.write_text("".join(map(redact, ending.session)), encoding="utf-8")
         usage = report.usage(engine=self.engine, version=version, model=self.model).checked(ending.reported)
-        error = report.failure(self.name) or self._failure(ending, completed, report)
+        error = report.failure(self.name) or ending.failure or self._failure(ending, completed, report)
         if error is not None:
             error.details |= {
                 "usage": usage.model_dump(mode="json"),
@@ -250,7 +264,7 @@ class CliAgent:
             }
             raise error
         message = redact(ending.message)
-        answer = _valid(ending.answer, task.answer_schema) or answer_in(message, task.answer_schema)
+        answer = matching(ending.answer, task.answer_schema) or answer_in(message, task.answer_schema)
         return AgentResult(
             outcome="said_nothing" if answer is None else "answered",
             answer=answer,
@@ -259,28 +273,26 @@ class CliAgent:
             seconds=completed.seconds,
             exit_code=completed.returncode,
             transcript=logs.gateway,
-            sandbox="upkeep" if contained else "none",
+            sandbox="upkeep" if contained else self.engine if launch.holds_itself else "none",
         )
 
-    def _exec(
-        self, task: AgentTask, home: Path, gateway: Gateway, logs: Logs, redact: Redactor, *, contained: bool
-    ) -> tuple[Completed, list[Any]]:
-        url = GATEWAY_URL if contained else f"http://127.0.0.1:{gateway.port}"
-        launch = self.launch(Call(task, home, url, gateway.token))
-        if contained:
+    def _command(self, call: Call, launch: Launch, gateway: Gateway, logs: Logs) -> tuple[list[str], dict[str, str]]:
+        """The whole command line and its environment: in the sandbox, or as the settings allow without one."""
+        if call.contained:
             program = self.program()
-            profile = self.profile(task, home, program, environment=launch.environment, socket=gateway.socket)
+            profile = self.profile(call.task, call.home, program, environment=launch.environment, socket=gateway.socket)
             logs.profile.write_text(json.dumps(profile.as_record(), indent=1))
-            argv = sandbox.Sandbox(profile, self.bwrap).command([*program.argv, *launch.arguments])
-            environment: dict[str, str] = {}
-        else:
-            argv = [self.bin, *launch.arguments]
-            open_air = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", "HOME": str(home)}
-            environment = {**open_air, "TMPDIR": str(home), **launch.environment}
+            return sandbox.Sandbox(profile, self.bwrap).command([*program.argv, *launch.arguments]), {}
+        open_air = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", "HOME": str(call.home)}
+        return [self.bin, *launch.arguments], {**open_air, "TMPDIR": str(call.home), **launch.environment}
+
+    def _exec(
+        self, call: Call, launch: Launch, argv: list[str], environment: dict[str, str], logs: Logs, redact: Redactor
+    ) -> tuple[Completed, list[Any]]:
         seen: list[Any] = []
         completed = run(
             argv,
-            cwd=home if contained else task.work,
+            cwd=call.home if call.contained else call.work,
             env=environment,
             input=launch.stdin,
             deadline=self.timeout_minutes * 60,
@@ -320,7 +332,7 @@ class CliAgent:
         elif report.last_status == 0 or (report.last_status or 0) >= 500:
             remedy = f"try again later, check agents.{self.name}.base_url and the network"
             code, retryable = "agent.unavailable", True
-            said = f"the provider did not answer: {report.last_error}"
+            said = f"the provider did not answer as it should: {report.last_error}"
         else:
             code, remedy, retryable = "agent.failed", "look into the transcript and the events beside it", False
         ended = f"ended with status {completed.returncode} and" if not ending.finished else "failed and"
@@ -350,22 +362,14 @@ class Logs:
     gateway: Path
     gateway_errors: Path
     profile: Path
+    session: Path
 
     @classmethod
     def next_in(cls, folder: Path) -> Logs:
         folder.mkdir(parents=True, exist_ok=True)
         number = 1 + len(list(folder.glob("*-events.jsonl")))
-        names = ("events.jsonl", "stderr.txt", "transcript.jsonl", "gateway-stderr.txt", "sandbox.json")
+        names = (
+            *("events.jsonl", "stderr.txt", "transcript.jsonl"),
+            *("gateway-stderr.txt", "sandbox.json", "session.jsonl"),
+        )
         return cls(*(folder / f"{number}-{name}" for name in names))
-
-
-def answer_in(text: str, schema: dict[str, Any]) -> dict[str, Any] | None:
-    """The answer in a model's last words: the whole text, or the last fenced block of it."""
-    for candidate in (text.strip(), *reversed(_FENCED.findall(text))):
-        if (answer := as_answer(candidate, schema)) is not None:
-            return answer
-    return None
-
-
-def _valid(answer: dict[str, Any] | None, schema: dict[str, Any]) -> dict[str, Any] | None:
-    return None if answer is None else as_answer(json.dumps(answer), schema)

@@ -94,5 +94,5 @@ class OpencodeAgent(CliAgent):
     def is_final(self, event: Any) -> bool:
         return events.ends(event)
 
-    def ending(self, seen: Sequence[Any], completed: Completed) -> Ending:
+    def ending(self, call: Call, seen: Sequence[Any], completed: Completed) -> Ending:
         return events.ending(seen, exited=completed.outcome == "exited" and completed.returncode == 0)

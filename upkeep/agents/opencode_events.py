@@ -10,12 +10,12 @@ end of the run, and the last line can be lost.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from upkeep.agents.base import Usage
+from upkeep.agents.fields import as_count, as_money, as_object, as_text, parse_object
 from upkeep.agents.headless import Ending
 
 
@@ -42,17 +42,17 @@ Event = Said | Step | Failed
 
 def parse_event(line: str) -> Event | None:
     """One line; None for one that is no event, or none that matters here."""
-    record = _object(line)
-    part = _as_object(record.get("part"))
+    record = parse_object(line)
+    part = as_object(record.get("part"))
     match record.get("type"):
         case "text":
-            return Said(_text(part.get("text")))
+            return Said(as_text(part.get("text")))
         case "step_finish":
-            return Step(_text(part.get("reason")), _usage(part))
+            return Step(as_text(part.get("reason")), _usage(part))
         case "error":
-            error = _as_object(record.get("error"))
-            detail = _text(_as_object(error.get("data")).get("message"))
-            return Failed(detail or _text(error.get("message")) or _text(error.get("name")) or "no message")
+            error = as_object(record.get("error"))
+            detail = as_text(as_object(error.get("data")).get("message"))
+            return Failed(detail or as_text(error.get("message")) or as_text(error.get("name")) or "no message")
         case _:
             return None
 
@@ -83,35 +83,15 @@ def ending(events: Sequence[Event], *, exited: bool) -> Ending:
 
 def _usage(part: dict[str, Any]) -> Usage:
     """`input` is without what came from the cache, `output` without reasoning."""
-    tokens = _as_object(part.get("tokens"))
-    cache = _as_object(tokens.get("cache"))
-    cost = part.get("cost")
+    tokens = as_object(part.get("tokens"))
+    cache = as_object(tokens.get("cache"))
     return Usage(
         engine="opencode",
         requests=1,
-        input_uncached=_count(tokens.get("input")),
-        cache_read=_count(cache.get("read")),
-        cache_write=_count(cache.get("write")),
-        output=_count(tokens.get("output")),
-        reasoning=_count(tokens.get("reasoning")),
-        cost_reported_usd=float(cost) if isinstance(cost, int | float) and cost > 0 else None,
+        input_uncached=as_count(tokens.get("input")),
+        cache_read=as_count(cache.get("read")),
+        cache_write=as_count(cache.get("write")),
+        output=as_count(tokens.get("output")),
+        reasoning=as_count(tokens.get("reasoning")),
+        cost_reported_usd=as_money(part.get("cost")) or None,
     )
-
-
-def _object(line: str) -> dict[str, Any]:
-    try:
-        return _as_object(json.loads(line))
-    except (ValueError, RecursionError):
-        return {}
-
-
-def _as_object(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

@@ -225,7 +225,7 @@ def test_the_key_reaches_the_provider_and_nothing_else(
     assert {request.headers["authorization"] for request in model_server.requests} == {f"Bearer {KEY}"}
     logs = sorted(path for path in task.log_dir.iterdir())
     assert [path.name for path in logs] == [
-        *("1-events.jsonl", "1-gateway-stderr.txt", "1-gateway.jsonl", "1-sandbox.json"),
+        *("1-events.jsonl", "1-gateway-stderr.txt", "1-sandbox.json", "1-session.jsonl"),
         *("1-stderr.txt", "1-transcript.jsonl"),
     ]
     assert result.transcript == task.log_dir / "1-transcript.jsonl"
@@ -438,8 +438,9 @@ class TestSandbox:
         result = make_agent().run(task)
         assert "x.jsonl" in model_server.requests[1].tool_outputs[0]
         assert result.answer == {"ok": True}
-        assert result.transcript is not None
-        assert "CANARY" not in result.transcript.read_text()
+        kept = [path.read_text() for path in task.log_dir.iterdir()]
+        assert any("function_call_output" in text for text in kept), "the session itself was kept"
+        assert not [text for text in kept if "CANARY" in text]
 
 
 class TestBeforeTheStart:
@@ -523,8 +524,10 @@ def test_nothing_of_the_private_home_is_left(
     model_server: ModelServer, make_agent: MakeAgent, task: AgentTask, tmp_path: Path
 ) -> None:
     homes = tmp_path / "homes"
-    shim = wrapper(tmp_path, f'dirname "$CODEX_HOME" >> {homes}\nexec {tool("codex")} "$@"')
+    shim = wrapper(tmp_path, f'echo "$HOME" >> {homes}\nexec {tool("codex")} "$@"')
     model_server.script = play(CallTools(shell("touch $TMPDIR/x")), Answer({"ok": True}))
-    assert make_agent(bin=shim).run(task).outcome == "answered"
-    (home,) = {Path(line) for line in homes.read_text().splitlines()}
-    assert not home.exists()
+    assert make_agent(bin=shim, **UNCONTAINED).run(task).outcome == "answered"
+    used = {Path(line) for line in homes.read_text().splitlines()}
+    assert used
+    assert Path.home() not in used
+    assert not [home for home in used if home.exists()]

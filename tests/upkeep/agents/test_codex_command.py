@@ -31,10 +31,8 @@ def overrides(arguments: list[str]) -> dict[str, Any]:
     return {key: tomllib.loads(f"value = {value}")["value"] for key, value in (each.split("=", 1) for each in given)}
 
 
-def arguments(access: Access | None = ACCESS, *, keyed: bool = True) -> list[str]:
-    return exec_arguments(
-        HOME, work=WORK, access=access, model="m", effort="low", base_url="http://127.0.0.1/v1", keyed=keyed
-    )
+def arguments(access: Access | None = ACCESS, *, effort: str | None = "low") -> list[str]:
+    return exec_arguments(HOME, work=WORK, access=access, model="m", effort=effort, base_url="http://127.0.0.1/v1")
 
 
 def test_only_what_the_task_names_may_be_touched() -> None:
@@ -68,7 +66,11 @@ def test_the_provider_is_ours_and_names_the_variable_of_the_key() -> None:
     provider = said["model_providers.upkeep"]
     assert (provider["wire_api"], provider["base_url"]) == ("responses", "http://127.0.0.1/v1")
     assert provider["env_key"] == KEY_VARIABLE
-    assert "env_key" not in overrides(arguments(keyed=False))["model_providers.upkeep"]
+
+
+def test_an_effort_is_named_where_there_is_one() -> None:
+    assert overrides(arguments())["model_reasoning_effort"] == "low"
+    assert "model_reasoning_effort" not in overrides(arguments(effort=None))
 
 
 def test_the_models_shell_inherits_nothing() -> None:
@@ -78,24 +80,13 @@ def test_the_models_shell_inherits_nothing() -> None:
 
 
 def test_codex_gets_a_private_home_and_few_variables() -> None:
-    outside = {
-        "PATH": "/bin",
-        "HOME": "/home/me",
-        "CODEX_HOME": "/home/me/.codex",
-        "OPENAI_API_KEY": "canary",
-        "GH_TOKEN": "canary",
-        "LD_PRELOAD": "canary",
-        "HTTPS_PROXY": "http://proxy:3128",
-    }
-    assert environment(HOME, "the-key", outside) == {
-        "PATH": "/bin",
-        "LANG": "C.UTF-8",
+    assert environment(HOME, "the-token") == {
         "HOME": "/run/private/home",
         "CODEX_HOME": "/run/private/codex",
         "TMPDIR": "/run/private/tmp",
-        KEY_VARIABLE: "the-key",
+        KEY_VARIABLE: "the-token",
     }
-    assert KEY_VARIABLE not in environment(HOME, None, outside)
+    assert KEY_VARIABLE not in environment(HOME, None)
 
 
 def test_the_sandbox_helper_can_be_made() -> None:
@@ -120,8 +111,6 @@ def test_a_packaged_program_needs_its_whole_package(tmp_path: Path, packaged: bo
 def test_any_path_and_any_name_arrive_as_they_are(name: str, model: str) -> None:
     work = Path("/srv") / name
     access = Access(write=(work,), read=())
-    said = overrides(
-        exec_arguments(HOME, work=work, access=access, model=model, effort="low", base_url="", keyed=False)
-    )
+    said = overrides(exec_arguments(HOME, work=work, access=access, model=model, effort="low", base_url=""))
     assert said["model"] == model
     assert said["permissions.upkeep.filesystem"][str(work)] == "write"

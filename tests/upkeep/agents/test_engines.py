@@ -39,7 +39,17 @@ def test_codex_takes_every_setting() -> None:
     )
     agent = open_agent("writer", settings)
     assert agent == CodexAgent(
-        "writer", "/opt/codex", "m", "low", SecretStr("key-123456"), "http://localhost/v1", 1, 2, None, True
+        "writer",
+        "/opt/codex",
+        "m",
+        "low",
+        "openai",
+        SecretStr("key-123456"),
+        "http://localhost/v1",
+        timeout_minutes=1,
+        idle_minutes=2,
+        budget_usd=None,
+        unsafe_no_sandbox=True,
     )
     assert (agent.engine, agent.writes_with_model) == ("codex", True)
     assert "key-123456" not in repr(agent)

@@ -29,7 +29,7 @@ from tests.support.tools import tool
 from upkeep.agents import claude, opencode
 from upkeep.agents.base import AgentTask, Usage
 from upkeep.agents.claude import ClaudeAgent
-from upkeep.agents.headless import CliAgent, answer_in
+from upkeep.agents.headless import CliAgent
 from upkeep.agents.opencode import OpencodeAgent
 from upkeep.errors import AgentError, AgentTimedOut, BudgetExhausted
 
@@ -323,10 +323,3 @@ def test_silence_of_the_model_is_a_value_for_opencode(
     model_server.script = always(Silence())
     result = make_agent("opencode").run(task)
     assert (result.outcome, result.message) == ("said_nothing", "")
-
-
-def test_an_answer_is_found_alone_or_in_the_last_fence() -> None:
-    assert answer_in(' {"ok": true} ', SCHEMA) == {"ok": True}
-    assert answer_in('Done.\n```json\n{"ok": false}\n```\nand\n```\n{"ok": true}\n```\n', SCHEMA) == {"ok": True}
-    assert answer_in('It is {"ok": true}.', SCHEMA) is None
-    assert answer_in('```json\n{"other": 1}\n```', SCHEMA) is None

@@ -9,10 +9,10 @@ on one `data:` line.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from upkeep.agents.base import Usage
+from upkeep.agents.fields import as_object, parse_object
 from upkeep.agents.gateway.settings import ApiName
 
 MAX_EVENT = 32 << 20
@@ -52,7 +52,7 @@ class Meter:
     def finish(self) -> None:
         """The body is at its end."""
         if not self._stream:
-            self._take(_object(bytes(self._pending)), whole=True)
+            self._take(parse_object(bytes(self._pending)), whole=True)
         elif self._pending:
             self._line(bytes(self._pending))
 
@@ -69,18 +69,18 @@ class Meter:
         if data == b"[DONE]":
             self.ended = True
         elif b'usage"' in data or b'"message_stop"' in data:
-            self._take(_object(data), whole=False)
+            self._take(parse_object(data), whole=False)
 
     def _take(self, event: dict[str, Any], *, whole: bool) -> None:
         match self._api:
             case "responses":
-                response = event if whole else _as_object(event.get("response"))
+                response = event if whole else as_object(event.get("response"))
                 final = whole or event.get("type") in ("response.completed", "response.incomplete", "response.failed")
                 self._add(response.get("usage"))
                 self.ended = self.ended or (final and bool(self._figures))
             case "messages":
                 # The start holds the input's figures, later events the output's so far: each is a running total.
-                self._add(_as_object(event.get("message")).get("usage"))
+                self._add(as_object(event.get("message")).get("usage"))
                 self._add(event.get("usage"))
                 self.ended = self.ended or whole or event.get("type") == "message_stop"
             case "chat":
@@ -88,15 +88,15 @@ class Meter:
                 self.ended = self.ended or (whole and bool(self._figures))
 
     def _add(self, usage: object) -> None:
-        self._figures |= {key: value for key, value in _as_object(usage).items() if value is not None}
+        self._figures |= {key: value for key, value in as_object(usage).items() if value is not None}
 
 
 def _openai_usage(figures: dict[str, Any]) -> Usage:
     """`cached` is part of the input, `reasoning` of the output. Names differ between Responses and chat."""
     given = _count(figures, "input_tokens", "prompt_tokens")
     made = _count(figures, "output_tokens", "completion_tokens")
-    of_input = _as_object(figures.get("input_tokens_details") or figures.get("prompt_tokens_details"))
-    of_output = _as_object(figures.get("output_tokens_details") or figures.get("completion_tokens_details"))
+    of_input = as_object(figures.get("input_tokens_details") or figures.get("prompt_tokens_details"))
+    of_output = as_object(figures.get("output_tokens_details") or figures.get("completion_tokens_details"))
     cached = min(_count(of_input, "cached_tokens"), given)
     written = min(_count(of_input, "cache_write_tokens"), given - cached)
     reasoning = min(_count(of_output, "reasoning_tokens"), made)
@@ -121,17 +121,6 @@ def _messages_usage(figures: dict[str, Any]) -> Usage:
         cache_write=_count(figures, "cache_creation_input_tokens"),
         output=_count(figures, "output_tokens"),
     )
-
-
-def _object(data: bytes) -> dict[str, Any]:
-    try:
-        return _as_object(json.loads(data))
-    except (ValueError, RecursionError):
-        return {}
-
-
-def _as_object(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _count(figures: dict[str, Any], *names: str) -> int:

@@ -279,9 +279,11 @@ class Server:
                 whole = True
         sent.meter.finish()
         await self._close_book(partial(self._settle, sent), sent)
-        if not whole and request.transport is not None:
+        if not whole:
+            self._saw(0, "its answer broke off")
             # The client must not take a cut answer for a whole one.
-            request.transport.abort()
+            if request.transport is not None:
+                request.transport.abort()
         elif there:
             await _delivered(response.write_eof())
         return response
