@@ -49,6 +49,7 @@ COMMANDS: Mapping[str, str] = {
     "dispatch": "cli.dispatch:dispatch",
     "rebase": "cli.rebase:rebase",
     "mcp": "cli.mcp:mcp",
+    "token": "cli.tokens:app",
     "sandbox": "cli.sandbox:app",
 }
 """Commands and groups by name, in the order of the help: the module and what it calls them."""

@@ -24,6 +24,7 @@ An error carries facts, never secrets: whoever builds the message redacts first 
     ├── DatabaseError                1   the database refused
     │   ├── DatabaseUnavailable      1   no server, or the connection is gone (transient)
     │   └── StateCorrupt             1   recorded state cannot be read
+    ├── AccessDenied                 1   a request carries no token that permits it
     ├── LockError                   15   somebody else works on the subject
     │   └── LockLost                15   our lock is gone in the middle of a run (transient)
     ├── ContentInvalid               2   generated content has error findings
@@ -143,6 +144,10 @@ class DatabaseUnavailable(DatabaseError):
 
 class StateCorrupt(DatabaseError):
     code = "database.state_corrupt"
+
+
+class AccessDenied(UpkeepError):
+    code = "access.denied"
 
 
 class LockError(UpkeepError):

@@ -19,6 +19,9 @@ from upkeep.yamlfile import Location, YamlFile
 
 Fault = tuple[Location, str]
 
+MOST_NAMED = 30
+"""Words that an error lists: of thousands of repositories nobody reads them all."""
+
 
 def explain(fault: Mapping[str, Any], file: YamlFile, model: type[BaseModel]) -> Fault:
     """One entry of pydantic's `ValidationError.errors()` as a place in the file and a sentence for a person."""
@@ -57,12 +60,13 @@ def _without_tags(location: Location, values: Any) -> Location:
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:
-    """The end of a sentence about an unknown word: the nearest valid one, else all of them."""
+    """The end of a sentence about an unknown word: the nearest valid one, else all of them, or so many."""
     options = sorted(valid)
     close = difflib.get_close_matches(word, options, n=1, cutoff=0.5)
     if close:
         return f"; did you mean {close[0]}?"
-    return f"; valid keys here: {', '.join(options)}" if options else ""
+    more = f" and {len(options) - MOST_NAMED} more" if len(options) > MOST_NAMED else ""
+    return f"; valid keys here: {', '.join(options[:MOST_NAMED])}{more}" if options else ""
 
 
 def _valid_keys(model: Any, location: Location, values: Any) -> list[str]:

@@ -34,7 +34,7 @@ from upkeep.errors import DatabaseError
 
 SUMMARY_BYTES = 32 * 1024
 
-System = Literal["content", "forks", "fixes", "sync", "tasks"]
+System = Literal["content", "forks", "fixes", "sync", "tasks", "web"]
 Trigger = Literal["sensor", "schedule", "cli", "demo", "ui"]
 
 

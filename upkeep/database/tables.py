@@ -261,3 +261,21 @@ interventions = sa.Table(
 )
 """What only a person can decide. `subject`: the id of a task or workstream; `file_status`: the file's side of a
 conflict."""
+
+tokens = sa.Table(
+    "tokens",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("digest", sa.LargeBinary, nullable=False),
+    sa.Column("scope", sa.Text, nullable=False),
+    sa.Column("created_at", _Moment, nullable=False, server_default=sa.func.now()),
+    sa.Column("created_by", sa.Text, nullable=False, server_default=""),
+    sa.Column("expires_at", _Moment),
+    sa.Column("last_used_at", _Moment),
+    sa.Column("revoked_at", _Moment),
+    sa.CheckConstraint("scope IN ('read', 'write')", name="tokens_scope"),
+    sa.Index("tokens_one_name", "name", unique=True, postgresql_where=sa.text("revoked_at IS NULL")),
+)
+"""Bearer tokens of the REST API (`upkeep/tokens.py`). `id` stands in the token itself; `digest` is the SHA-256 of all
+of it. The analyst may not read them. `last_used_at` is kept to the minute."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from upkeep.guardrails.patch import Patch, Policy
 from upkeep.guardrails.report import GuardrailFinding, Severity
-from upkeep.process import Redactor
+from upkeep.process import OWN_TOKEN, Redactor
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,7 @@ RULES: tuple[Rule, ...] = (
         "Grafana token", "glsa_ glc_", rf"{_START}(?:glsa_[A-Za-z0-9]{{32}}_[0-9a-f]{{8}}|glc_[A-Za-z0-9+/=]{{32,}})"
     ),
     _rule("Sentry token", "sntrys_ sntryu_", rf"{_START}sntry(?:s_[A-Za-z0-9+/=_]{{60,}}|u_[0-9a-f]{{64}})"),
+    _rule("Upkeep token", "upkeep_", rf"{_START}{OWN_TOKEN}{_END}"),
     _rule("age key", "AGE-SECRET-KEY-", r"AGE-SECRET-KEY-1[0-9A-Z]{58}"),
     _rule("JSON Web Token", "eyJ", rf"{_START}eyJ[A-Za-z0-9_-]{{8,}}\.eyJ[A-Za-z0-9_-]{{8,}}\.[A-Za-z0-9_-]{{16,}}"),
     _rule(

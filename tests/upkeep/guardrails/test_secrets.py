@@ -69,6 +69,7 @@ SAMPLES: dict[str, Callable[[int], str]] = {
     "Asana token": lambda s: "1/" + chars("123456789", 16, s) + ":" + chars(HEX, 32, s),
     "Grafana token": lambda s: "gl" + "sa_" + chars(ALNUM, 32, s) + "_" + chars(HEX, 8, s),
     "Sentry token": lambda s: "sntry" + "u_" + chars(HEX, 64, s),
+    "Upkeep token": lambda s: "up" + "keep_" + chars(HEX, 12, s) + "_" + chars(HEX, 64, s),
     "age key": lambda s: "AGE-SECRET" + "-KEY-1" + chars(string.ascii_uppercase, 58, s),
     "JSON Web Token": lambda s: "ey" + "J" + chars(ALNUM, 20) + ".ey" + "J" + chars(ALNUM, 30) + "." + chars(ALNUM, 43),
     "credentials in a URL": lambda s: "https://bob:" + chars(ALNUM, 12, s) + "@git.internal/x.git",
