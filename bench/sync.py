@@ -31,7 +31,7 @@ import sqlalchemy as sa
 from upkeep.database import schema
 from upkeep.database.server import Database, connect
 from upkeep.database.tables import repositories, tasks, workstreams
-from upkeep.sync import registry, service
+from upkeep.sync import registry, service, survey
 from upkeep.sync.hooks import Hook
 from upkeep.sync.workingtree import WorkingTree
 
@@ -104,8 +104,8 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 def drift(database: Database, root: Path, count: int) -> dict[str, Any]:
     record(database, make_repositories(root, count))
-    service.check(database)
-    seconds, checked = timed(lambda: service.check(database))
+    survey.check(database)
+    seconds, checked = timed(lambda: survey.check(database))
     assert len(checked.agree) == count, dict(list(checked.drifted.items())[:3])
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"repositories": count, "seconds": round(seconds, 2), "memory_mib": round(memory)}

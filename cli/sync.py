@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -58,6 +58,7 @@ def sync(
         return
     from cli.hub import open_hub
     from upkeep.errors import UpkeepError
+    from upkeep.sync import service
 
     if every == bool(repositories):
         raise typer.BadParameter("give repositories, or --all")
@@ -66,8 +67,12 @@ def sync(
         chosen, agree = _chosen(settings, database, repositories or [], every=every, fix=fix)
         for repository in chosen:
             try:
-                done = _sync_one(
-                    settings, database, repository, fix=fix or (as_configured and repository.fix), trigger="cli"
+                done = service.sync_waiting(
+                    database,
+                    settings.home,
+                    repository,
+                    fix=fix or (as_configured and repository.fix),
+                    trigger="schedule" if as_configured else "cli",
                 )
             except UpkeepError as error:
                 results.append({"repository": repository.slug, "error": error.as_record()})
@@ -96,7 +101,7 @@ def _chosen(
     settings: Settings, database: Database, slugs: list[str], *, every: bool, fix: bool
 ) -> tuple[list[Managed], tuple[str, ...]]:
     """What is to be synced, and what is known to agree already."""
-    from upkeep.sync import markers, registry, service
+    from upkeep.sync import markers, registry, survey
 
     with database.session() as session:
         if not every:
@@ -104,18 +109,8 @@ def _chosen(
         all_of_them = registry.every(session)
     if fix:
         return all_of_them, ()
-    agree = set(service.check(database).agree) - set(markers.waiting(settings.home))
+    agree = set(survey.check(database).agree) - set(markers.waiting(settings.home))
     return [one for one in all_of_them if one.slug not in agree], tuple(sorted(agree))
-
-
-def _sync_one(
-    settings: Settings, database: Database, repository: Managed, *, fix: bool, trigger: Literal["cli", "sensor"]
-) -> Synced:
-    from upkeep.sync import markers, service
-
-    # Commits that a hook told of and nobody took are part of this sync.
-    with markers.taken(settings.home, repository.slug):
-        return service.sync(database, repository, fix=fix, trigger=trigger)
 
 
 def as_record(done: Synced) -> dict[str, Any]:
@@ -184,21 +179,12 @@ def _in_background(slug: str) -> None:
 
 def _background_sync(slug: str) -> None:
     from cli.hub import open_hub
-    from upkeep.errors import LockError
     from upkeep.sync import registry, service
 
-    with open_hub() as (_, database):
+    with open_hub() as (settings, database):
         with database.session() as session:
             repository = registry.find(session, slug)
-        for left in (2, 1, 0):
-            try:
-                done = service.sync(database, repository, fix=repository.fix, trigger="cli")
-                break
-            except LockError:
-                # A sync that began before the commit: its end is near, and ours has to come after it.
-                if not left:
-                    raise
-                time.sleep(1)
+        done = service.sync_waiting(database, settings.home, repository, fix=repository.fix, trigger="hook")
     _log(f"{slug}: {done.reason or 'consistent'}, {done.changed_rows} rows, {len(done.edited_files)} files")
 
 

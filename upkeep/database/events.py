@@ -35,7 +35,7 @@ from upkeep.errors import DatabaseError
 SUMMARY_BYTES = 32 * 1024
 
 System = Literal["content", "forks", "fixes", "sync", "tasks", "web"]
-Trigger = Literal["sensor", "schedule", "cli", "demo", "ui"]
+Trigger = Literal["sensor", "schedule", "cli", "demo", "ui", "hook"]
 
 
 class EventType(StrEnum):
@@ -128,17 +128,34 @@ def of_subject(session: Session, system: str, subject: str, *, limit: int = 100)
     return _read(session, sa.select(events).where(chosen).order_by(events.c.id.desc()).limit(limit))
 
 
-def after(session: Session, cursor: int, *, types: Sequence[EventType] = (), limit: int = 100) -> list[Event]:
+_SETTLED = "age(upkeep.events.xmin) > age(pg_snapshot_xmin(pg_current_snapshot())::xid)"
+
+
+def after(
+    session: Session,
+    cursor: int,
+    *,
+    types: Sequence[EventType] = (),
+    systems: Sequence[str] = (),
+    limit: int = 100,
+) -> list[Event]:
     """Events with a greater id, oldest first: what a sensor reads with its cursor.
 
     An id can become visible after a greater one (a longer transaction), so rows of transactions that may still be
     running are held back until all before them are decided.
     """
-    settled = sa.text("age(upkeep.events.xmin) > age(pg_snapshot_xmin(pg_current_snapshot())::xid)")
-    query = sa.select(events).where(events.c.id > cursor, settled).order_by(events.c.id).limit(limit)
+    query = sa.select(events).where(events.c.id > cursor, sa.text(_SETTLED)).order_by(events.c.id).limit(limit)
     if types:
         query = query.where(events.c.type.in_([str(kind) for kind in types]))
+    if systems:
+        query = query.where(events.c.system.in_(systems))
     return _read(session, query)
+
+
+def newest(session: Session) -> int:
+    """The greatest id that `after` gives out now; 0: there is none. A reader that found nothing goes on from here."""
+    query = sa.select(events.c.id).where(sa.text(_SETTLED)).order_by(events.c.id.desc()).limit(1)
+    return session.execute(query).scalar() or 0
 
 
 def open_runs(session: Session, *, system: str | None = None) -> list[Event]:

@@ -171,10 +171,13 @@ repositories = sa.Table(
     sa.Column("last_head", sa.Text),
     sa.Column("files", JSONB, nullable=False, server_default=sa.text("'{}'::jsonb")),
     sa.Column("findings", JSONB, nullable=False, server_default=sa.text("'[]'::jsonb")),
+    sa.Column("revision", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+    sa.Column("synced_revision", sa.BigInteger, nullable=False, server_default=sa.text("0")),
     sa.CheckConstraint("source IN ('configuration', 'command')", name="repositories_source"),
     sa.CheckConstraint("state IN ('managed', 'ignored', 'removed')", name="repositories_state"),
 )
-"""The registry. `files`: what `upkeep/sync/drift.py` compares, by path; `findings`: those of the last sync."""
+"""The registry. `files`: what `upkeep/sync/drift.py` compares, by path; `findings`: those of the last sync. `revision`
+counts changes of the hub's side (by hand, of the registry); `synced_revision` is the one that was last synced."""
 
 goals = sa.Table(
     "goals",

@@ -9,6 +9,7 @@ look. A *note* says what the sync did by itself.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Literal
 
@@ -70,5 +71,19 @@ def ordered(findings: list[Finding]) -> tuple[Finding, ...]:
     return tuple(sorted(dict.fromkeys(findings), key=lambda finding: finding.order))
 
 
-def has_errors(findings: tuple[Finding, ...]) -> bool:
+def has_errors(findings: Sequence[Finding]) -> bool:
     return any(finding.severity == "error" for finding in findings)
+
+
+def summary(findings: Sequence[Finding]) -> str:
+    """Why a repository does not count as synced, in one line. One of the findings is an error."""
+    errors = [finding for finding in findings if finding.severity == "error"]
+    first = errors[0]
+    place = f"{first.file}:{first.line} " if first.line else f"{first.file} " if first.file else ""
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return f"{first.code} {place}{first.message}{more}"
+
+
+def blocked(why: str, remedy: str) -> Finding:
+    """What is said of a repository of which nothing can be synced."""
+    return Finding(code=Code.REPOSITORY, severity="error", file="", message=why, fix=remedy)

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import sqlalchemy as sa
 from pydantic import TypeAdapter, ValidationError
@@ -28,7 +28,7 @@ from upkeep.database.tables import goals, repositories
 from upkeep.errors import ConfigError, GitError
 from upkeep.faults import nearest
 from upkeep.plumbing.command import display_url, run_git
-from upkeep.sync.findings import Finding
+from upkeep.sync.findings import Code, Finding, Severity, has_errors, summary
 from upkeep.sync.workingtree import Stamp, WorkingTree
 
 State = Literal["managed", "ignored", "removed"]
@@ -41,7 +41,8 @@ _FINDINGS = TypeAdapter(tuple[Finding, ...])
 @dataclass(frozen=True)
 class Managed:
     """A repository of the registry. `repo` is its name on the forge. Times are UTC; `last_state_synced_at` is None
-    until a sync ended without errors, `last_attempt_reason` None where the last one did."""
+    until a sync ended without errors, `last_attempt_reason` None where the last one did. `revision` counts changes of
+    the hub's side."""
 
     slug: str
     path: Path
@@ -57,6 +58,7 @@ class Managed:
     last_state_synced_at: datetime | None
     last_attempt_at: datetime | None
     last_attempt_reason: str | None
+    revision: int
     goal: str | None = None
 
     @property
@@ -67,10 +69,16 @@ class Managed:
 
 @dataclass(frozen=True)
 class Known:
-    """What was last synced: the head, and the workplan files by path."""
+    """What was last synced: the head, the workplan files by path, and what could not even be listed as (file, why).
+    `revision`: of the hub's side when that was read. `blocked`: what kept the last attempt from beginning (C-24);
+    `broken`: it ended in an error that is no finding."""
 
     head: str | None
     files: dict[str, Stamp]
+    revision: int = 0
+    unlisted: frozenset[tuple[str, str]] = frozenset()
+    blocked: str | None = None
+    broken: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,7 +122,8 @@ def _configured(settings: Settings, slug: str) -> dict[str, Any]:
 
 def _write(session: Session, slug: str, values: dict[str, Any]) -> None:
     new = insert(repositories).values(slug=slug, **{"path": "", "source": "command", **values})
-    session.execute(new.on_conflict_do_update(index_elements=["slug"], set_=values))
+    changed = {**values, "revision": repositories.c.revision + 1}
+    session.execute(new.on_conflict_do_update(index_elements=["slug"], set_=changed))
     told = {name: values[name] for name in ("path", "state", "source", "note") if values.get(name) is not None}
     events.record(session, system="sync", subject=f"repository:{slug}", type=EventType.STATE_WRITTEN, changes=told)
 
@@ -255,11 +264,37 @@ def _goal(row: dict[str, Any]) -> ActiveGoal:
 # What a sync leaves
 
 
+def touch(session: Session, slug: str) -> None:
+    """Note that the hub's side of a repository changed, in the transaction that changes it: the next look at it finds
+    drift. A counter and no time, so a clock that jumps hides nothing."""
+    chosen = repositories.c.slug == slug
+    session.execute(sa.update(repositories).where(chosen).values(revision=repositories.c.revision + 1))
+
+
 def everything_known(session: Session) -> dict[str, Known]:
     """What was last synced of every managed repository, by slug."""
-    columns = (repositories.c.slug, repositories.c.last_head, repositories.c.files)
-    rows = session.execute(sa.select(*columns).where(repositories.c.state == "managed"))
-    return {slug: Known(head, {path: Stamp(*each) for path, each in files.items()}) for slug, head, files in rows}
+    # Findings are large, and say something only where the last attempt had errors.
+    findings = sa.case((repositories.c.last_attempt_reason.is_not(None), repositories.c.findings), else_=None)
+    names = ("slug", "last_head", "files", "synced_revision", "last_attempt_reason")
+    query = sa.select(*(repositories.c[name] for name in names), findings.label("told"))
+    rows = session.execute(query.where(repositories.c.state == "managed")).mappings()
+    return {row["slug"]: _known(*(row[name] for name in (*names[1:], "told"))) for row in rows}
+
+
+def _known(
+    head: str | None, files: dict[str, list[Any]], revision: int, reason: str | None, told: list[Any] | None
+) -> Known:
+    findings = _FINDINGS.validate_python(text.unescape(told)) if told else ()
+    unlisted = {(each.file, each.message) for each in findings if each.code == Code.UNREADABLE}
+    explained = has_errors(findings) and summary(findings) == text.unescape(reason)
+    return Known(
+        head=head,
+        files={path: Stamp(*each) for path, each in files.items()},
+        revision=revision,
+        unlisted=frozenset(each for each in unlisted if each[0] not in files),
+        blocked=next((each.message for each in findings if each.code == Code.REPOSITORY), None) if explained else None,
+        broken=reason is not None and not explained,
+    )
 
 
 def store_stamps(session: Session, slug: str, files: Mapping[str, Stamp]) -> None:
@@ -280,12 +315,12 @@ def record_attempt(
     synced: Known | None = None,
     remote: str | None = None,
     run_id: str | None = None,
-    **counts: Any,
+    **summary: Any,
 ) -> tuple[datetime, datetime | None]:
     """Record that a sync was tried, with its event; return `last_attempt_at` and `last_state_synced_at` as they are.
 
     `reason` None: it ended without error findings, and `last_state_synced_at` moves too. `synced`: what the hub agrees
-    with now, for the next drift check.
+    with now, for the next look. `summary` goes into the event (`attempts.py` reads it).
     """
     values: dict[str, Any] = {
         "last_attempt_at": sa.func.now(),
@@ -297,6 +332,7 @@ def record_attempt(
     if synced is not None:
         values["last_head"] = synced.head
         values["files"] = _stored(synced.files)
+        values["synced_revision"] = synced.revision
     if remote is not None:
         values["remote"] = remote
     update = sa.update(repositories).where(repositories.c.slug == slug).values(values)
@@ -314,7 +350,8 @@ def record_attempt(
         type=EventType.STATE_WRITTEN,
         run_id=run_id,
         changes=changes,
-        **counts,
+        **{f"{severity}s": sum(each.severity == severity for each in findings) for severity in get_args(Severity)},
+        **summary,
     )
     return attempt, state
 
@@ -327,7 +364,7 @@ def last_findings(session: Session, slug: str) -> tuple[Finding, ...]:
 
 def _managed(row: dict[str, Any]) -> Managed:
     names = ("slug", "forge", "remote", "domain", "fix", "source", "state", "note")
-    times = ("last_state_synced_at", "last_attempt_at")
+    times = ("last_state_synced_at", "last_attempt_at", "revision")
     return Managed(
         **{name: row[name] for name in (*names, *times)},
         path=Path(text.unescape(row["path"])),

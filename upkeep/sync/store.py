@@ -23,6 +23,7 @@ from upkeep.database.events import EventType
 from upkeep.database.tables import interventions, repositories, tasks, workstreams
 from upkeep.errors import ConfigError
 from upkeep.faults import nearest
+from upkeep.sync import registry
 from upkeep.sync.records import (
     TASK_STATUSES,
     WORKPLAN_STATUSES,
@@ -247,6 +248,7 @@ def _decide(session: Session, row: dict[str, Any], said: str, by: str) -> None:
 
 
 def _record(session: Session, repository: str, changes: dict[str, Any]) -> None:
+    registry.touch(session, repository)
     events.record(
         session, system="sync", subject=f"repository:{repository}", type=EventType.STATE_WRITTEN, changes=changes
     )

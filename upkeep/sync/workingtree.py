@@ -31,6 +31,10 @@ BUSY_SECONDS = 2.0
 RACY_NS = 2_000_000_000
 """A file that changed so shortly before it was looked at may change again within one tick of its clock."""
 
+REF_BYTES = 16 * 1024
+PACKED_REFS_BYTES = 64 * 1024 * 1024
+"""Half a million refs."""
+
 _IN_PROGRESS = {
     "rebase-merge": "rebase",
     "rebase-apply": "rebase",
@@ -41,10 +45,14 @@ _IN_PROGRESS = {
 }
 _TEMPORARY = "upkeep-sync-"
 
+UNREAD = ""
+"""In the place of the SHA-256 of a file that is too large or cannot be read."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What tells that a file is the same without reading it, and its SHA-256. `mtime` 0: look into it next time."""
+    """What tells that a file is the same without reading it, and its SHA-256, or `UNREAD`. `mtime` 0: look into it next
+    time."""
 
     size: int
     mtime: int
@@ -91,11 +99,11 @@ class WorkingTree:
             root = path.resolve(strict=True)
             git_dir = root / ".git"
             if git_dir.is_file():
-                git_dir = (root / git_dir.read_text().removeprefix("gitdir:").strip()).resolve(strict=True)
+                git_dir = (root / _words_of(git_dir).removeprefix("gitdir:").strip()).resolve(strict=True)
             if not (git_dir / "HEAD").is_file():
                 raise FileNotFoundError(git_dir / "HEAD")
             shared = git_dir / "commondir"
-            common = (git_dir / shared.read_text().strip()).resolve() if shared.is_file() else git_dir
+            common = (git_dir / _words_of(shared)).resolve() if shared.is_file() else git_dir
         except (OSError, ValueError, RuntimeError) as error:
             raise RepositoryNotReady(
                 f"there is no working tree of a git repository at {path}: {_words(error)}",
@@ -120,14 +128,14 @@ class WorkingTree:
     def head(self) -> str | None:
         """The commit that is checked out; None where there is none yet, or where only git itself can tell."""
         with contextlib.suppress(OSError, UnicodeDecodeError):
-            head = (self.git_dir / "HEAD").read_text().strip()
+            head = _words_of(self.git_dir / "HEAD")
             if not head.startswith("ref: "):
                 return head
             ref = head.removeprefix("ref: ")
             for folder in (self.git_dir, self.common):
                 if (folder / ref).is_file():
-                    return (folder / ref).read_text().strip()
-            for line in (self.common / "packed-refs").read_text().splitlines():
+                    return _words_of(folder / ref)
+            for line in _words_of(self.common / "packed-refs", PACKED_REFS_BYTES).splitlines():
                 if line.endswith(f" {ref}"):
                     return line.split(" ", 1)[0]
         return None
@@ -192,26 +200,28 @@ class WorkingTree:
             return _unreadable(name, "this is no regular file", "Remove it.")
         return Place(name, real, state)
 
-    def read(self, place: Place) -> tuple[Document, Stamp | None]:
-        """Read one file, and how to tell later that it is the same. Without a stamp it could not be read."""
+    def read(self, place: Place) -> tuple[Document, Stamp]:
+        """Read one file, and how to tell later that it is the same (or that it still cannot be read)."""
         if place.state.st_size > document.MAX_BYTES:
-            return document.too_large(place.path, place.state.st_size), self.stamp(place)
+            return document.too_large(place.path, place.state.st_size), _stamp(place.state, UNREAD)
         try:
             data, stamp = _contents(place.real)
         except OSError as error:
             finding = _unreadable(place.path, f"the file cannot be read: {_words(error)}")
-            return Document(place.path, "", None, (), (finding,), whole=False), None
+            return Document(place.path, "", None, (), (finding,), whole=False), Stamp(
+                place.state.st_size, 0, place.state.st_ino, UNREAD
+            )
         return document.parse(place.path, data), stamp
 
-    def stamp(self, place: Place) -> Stamp | None:
-        """How to tell that a file is the same, without what it says; None where it cannot be read."""
+    def stamp(self, place: Place) -> Stamp:
+        """How to tell that a file is the same, without what it says."""
         if place.state.st_size > document.MAX_BYTES:
             # By its state alone: what is said about it stays the same as long as that does.
-            return _stamp(place.state, "")
+            return _stamp(place.state, UNREAD)
         try:
             return _contents(place.real)[1]
         except OSError:
-            return None
+            return Stamp(place.state.st_size, 0, place.state.st_ino, UNREAD)
 
     def replace(self, place: Place, before: str, after: str) -> Stamp | None:
         """Put a new text in the place of a file, whole or not at all. None: the file is no longer what it was, and is
@@ -262,6 +272,17 @@ class WorkingTree:
             with contextlib.suppress(OSError):
                 if time.time() - old.lstat().st_mtime > 3600:
                     old.unlink()
+
+
+def _words_of(file: Path, largest: int = REF_BYTES) -> str:
+    """A small file of git's own, without blanks around it. OSError where it is none: reading must end."""
+    with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
+        if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+            raise OSError(f"{file} is no regular file")
+        data = opened.read(largest + 1)
+    if len(data) > largest:
+        raise OSError(f"{file} has more than {largest} bytes")
+    return data.decode().strip()
 
 
 def _open(path: Path) -> int:

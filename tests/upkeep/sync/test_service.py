@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,9 +16,9 @@ from tests.upkeep.sync.conftest import FILE, Managing
 from upkeep.database import events
 from upkeep.database.locks import hold
 from upkeep.database.server import Database
-from upkeep.database.tables import repositories, tasks
+from upkeep.database.tables import tasks
 from upkeep.errors import ConfigError, LockError
-from upkeep.sync import registry, service, store
+from upkeep.sync import registry, store
 from upkeep.sync.findings import Code
 from upkeep.sync.workingtree import WorkingTree
 
@@ -273,62 +272,3 @@ def test_a_conflict_is_decided_by_a_person_and_carried_out_by_the_next_sync(mana
         assert Code.CONFLICT not in managing.codes(fix=True)
         assert status_of(managing, "A-1") == wanted
         assert f"id: A-1\nstatus: {wanted}\n" in (managing.path / FILE).read_text()
-
-
-# Drift
-
-
-def test_an_untouched_repository_agrees_and_is_fresh_again(managing: Managing) -> None:
-    managing.sync(fix=True)
-    with managing.database.session() as session:
-        long_ago = datetime.now(UTC) - timedelta(days=2)
-        session.execute(sa.update(repositories).values(last_state_synced_at=long_ago, last_attempt_at=long_ago))
-    checked = service.check(managing.database)
-    assert (checked.agree, dict(checked.drifted)) == (("sample",), {})
-    now = managing.row
-    assert now.last_state_synced_at is not None
-    assert now.last_state_synced_at > long_ago
-    assert now.last_attempt_at == now.last_state_synced_at
-    with managing.database.session() as session:
-        (told,) = events.of_subject(session, "sync", "repositories")
-    assert told.summary == {"confirmed": ["sample"]}
-
-
-@pytest.mark.parametrize("seconds", [0, 10])
-def test_what_differs_is_drift(managing: Managing, seconds: int) -> None:
-    file = managing.path / FILE
-    managing.sync(fix=True)
-    old = datetime.now().timestamp() - seconds
-    os.utime(file, (old, old))
-    assert service.check(managing.database).agree == ("sample",)
-    text = file.read_text()
-    state = file.stat()
-    # As long as before, and with the same time: only the content tells.
-    file.write_text(text.replace("todo", "done", 1))
-    os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns + (0 if seconds == 0 else 1)))
-    assert service.check(managing.database).drifted == {"sample": f"{FILE} changed"}
-    file.write_text(text)
-    assert service.check(managing.database).agree == ("sample",)
-    managing.write(plan("B"), "workplans/b.md")
-    assert service.check(managing.database).drifted == {"sample": "workplans/b.md is new"}
-    (managing.path / "workplans/b.md").unlink()
-    managing.builder.commit({"other.txt": "x"})
-    assert service.check(managing.database).drifted == {"sample": "the head moved"}
-    managing.sync(fix=True)
-    by_hand(managing, "A-1", "blocked")
-    assert service.check(managing.database).drifted == {"sample": "a status was changed in the hub"}
-
-
-def test_what_was_never_synced_or_ended_with_errors_or_is_gone_never_agrees(managing: Managing) -> None:
-    assert service.check(managing.database).drifted == {"sample": "it was never synced"}
-    managing.sync(fix=True)
-    kept = (managing.path / FILE).read_text()
-    managing.write(kept.replace("status: todo", "status: wip", 1))
-    managing.sync()
-    before = managing.row.last_state_synced_at
-    assert "C-08" in service.check(managing.database).drifted["sample"]
-    assert managing.row.last_state_synced_at == before
-    managing.write(kept)
-    managing.sync()
-    managing.path.rename(managing.path.with_name("elsewhere"))
-    assert "no working tree" in service.check(managing.database).drifted["sample"]
