@@ -17,6 +17,7 @@ from dagster import (
     AssetCheckExecutionContext,
     AssetCheckResult,
     AssetChecksDefinition,
+    AssetCheckSeverity,
     AssetExecutionContext,
     AssetIn,
     AssetKey,
@@ -53,6 +54,7 @@ DASHBOARD = AssetKey([GROUP, "dashboard"])
 
 CHECK_VALID = "content_is_valid"
 CHECK_GUARDRAILS = "guardrails"
+CHECK_USAGE = "usage"
 
 
 def upstream_head(context: AssetExecutionContext, content_desk: ResourceParam[Desk]) -> MaterializeResult[UpstreamHead]:
@@ -109,6 +111,18 @@ def guardrails(
         passed=report.passed,
         description="inside all limits" if report.passed else report.errors[0].message,
         metadata=metadata.of_review(report),
+    )
+
+
+def usage(analytics_content: GeneratedContent) -> AssetCheckResult:
+    """Whether every request of the agent is accounted for: the gateway counted as many tokens as the agent's program
+    says that it used, and no request went without figures. A warning, for the budget was held whatever this says."""
+    used = analytics_content.usage
+    return AssetCheckResult(
+        passed=not used.alarm,
+        severity=AssetCheckSeverity.WARN,
+        description=used.alarm or "every request is accounted for",
+        metadata=metadata.of_usage(used),
     )
 
 
@@ -240,6 +254,7 @@ def _checks(watches: StaticPartitionsDefinition) -> list[AssetChecksDefinition]:
                 blocking=True,
                 partitions_def=watches,
             )(guardrails),
+            asset_check(asset=ANALYTICS_CONTENT, name=CHECK_USAGE, partitions_def=watches)(usage),
             asset_check(asset=VALIDATION_REPORT, name=CHECK_VALID, blocking=True, partitions_def=watches)(
                 content_is_valid
             ),

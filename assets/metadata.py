@@ -9,6 +9,7 @@ from typing import Any
 
 from dagster import MetadataValue, TableColumn, TableMetadataValue, TableRecord, TableSchema
 
+from upkeep.agents.base import Usage
 from upkeep.content.records import ChangeSet, GeneratedContent, PublishedUpdate, UpstreamHead
 from upkeep.content.report import Finding, ValidationReport
 from upkeep.forges.base import PullRequest
@@ -64,8 +65,7 @@ def of_content(content: GeneratedContent) -> Metadata:
         "instructions": content.instructions or "none",
         "tries": content.tries,
         "seconds": round(content.seconds, 3),
-        "tokens": usage.tokens,
-        "cost_usd": round(usage.cost_usd, 6),
+        **of_usage(usage),
         "files_changed": len(content.files),
         "lines_added": content.lines_added,
         "lines_deleted": content.lines_deleted,
@@ -86,8 +86,41 @@ def of_content(content: GeneratedContent) -> Metadata:
         ),
         "summary": content.summary.summary or content.summary.reason or "none given",
         **({"doubts": "\n".join(content.summary.doubts)} if content.summary.doubts else {}),
-        "sandbox": "none: unsafe_no_sandbox is set" if content.unsafe_no_sandbox else "on",
+        "sandbox": _sandbox(content),
+        **({"sandbox_profile": MetadataValue.json(content.sandbox_profile)} if content.sandbox_profile else {}),
+        **({"transcript": MetadataValue.path(content.transcript)} if content.transcript else {}),
+        "guardrails": guardrail_checks(content.guardrails),
+        **({"guardrail_findings": guardrail_findings(content.guardrails)} if content.guardrails.findings else {}),
     }
+
+
+def of_usage(usage: Usage) -> Metadata:
+    """Tokens and money, each number under a key of its own so that it plots."""
+    return {
+        "requests": usage.requests,
+        "tokens": usage.tokens,
+        "tokens_input_uncached": usage.input_uncached,
+        "tokens_cache_read": usage.cache_read,
+        "tokens_cache_write": usage.cache_write,
+        "tokens_output": usage.output,
+        "tokens_reasoning": usage.reasoning,
+        "cost_usd": round(usage.cost_usd, 6),
+        "usage_basis": usage.basis,
+        **({} if usage.gap is None else {"usage_gap": usage.gap}),
+        **({"price_source": usage.price_source} if usage.price_source else {}),
+    }
+
+
+def _sandbox(content: GeneratedContent) -> str:
+    match content.sandbox:
+        case "":
+            return "none needed: no program of anybody else's ran"
+        case "upkeep":
+            return "Upkeep's: no network, no keys, this run's folders alone"
+        case "none":
+            return "NONE: unsafe_no_sandbox is set, and the sandbox does not work here"
+        case other:
+            return f"the agent's own ({other}): unsafe_no_sandbox is set, and Upkeep's does not work here"
 
 
 def of_report(report: ValidationReport) -> Metadata:
@@ -109,15 +142,23 @@ def of_review(report: GuardrailReport) -> Metadata:
         "errors": len(report.errors),
         "changed_lines": report.changed_lines,
         "changed_files": report.changed_files,
-        "checks": table(
-            ("check", "errors", "warnings", "note"),
-            ((check.name, check.errors, check.warnings, check.note) for check in report.checks),
-        ),
-        "findings": table(
-            ("severity", "rule", "place", "message"),
-            ((each.severity, each.rule, each.where, each.message) for each in report.findings),
-        ),
+        "checks": guardrail_checks(report),
+        "findings": guardrail_findings(report),
     }
+
+
+def guardrail_checks(report: GuardrailReport) -> TableMetadataValue:
+    return table(
+        ("check", "errors", "warnings", "note"),
+        ((check.name, check.errors, check.warnings, check.note) for check in report.checks),
+    )
+
+
+def guardrail_findings(report: GuardrailReport) -> TableMetadataValue:
+    return table(
+        ("severity", "rule", "place", "message"),
+        ((each.severity, each.rule, each.where, each.message) for each in report.findings),
+    )
 
 
 def of_published(published: PublishedUpdate) -> Metadata:

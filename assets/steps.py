@@ -7,10 +7,13 @@ error means for the run (`upkeep/runs.py` records that), and whether a head is t
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from dagster import AssetExecutionContext, Failure, MetadataValue, RetryRequested
 
-from upkeep.errors import ForgeUnavailable, RemoteUnavailable, UpkeepError
+from assets.metadata import of_usage
+from upkeep.agents.base import Usage
+from upkeep.errors import AgentError, ForgeUnavailable, RemoteUnavailable, UpkeepError
 from upkeep.runs import Run
 
 RETRIES = 2
@@ -45,12 +48,13 @@ def step(context: AssetExecutionContext, run: Run, name: str, words: str) -> Ite
 
 
 def failure(error: UpkeepError) -> Failure:
-    """An error of ours as Dagster shows it: message, stable code and next step."""
-    return Failure(
-        description=error.message,
-        metadata={"code": error.reason, "next": MetadataValue.md(error.remedy or "See the run's log.")},
-        allow_retries=False,
-    )
+    """An error of ours as Dagster shows it: message, stable code and next step; of an agent also what it cost and where
+    its transcript lies."""
+    metadata: dict[str, Any] = {"code": error.reason, "next": MetadataValue.md(error.remedy or "See the run's log.")}
+    if isinstance(error, AgentError) and "usage" in error.details:
+        metadata |= of_usage(Usage.model_validate(error.details["usage"]))
+        metadata |= {"transcript": MetadataValue.path(error.details["transcript"])}
+    return Failure(description=error.message, metadata=metadata, allow_retries=False)
 
 
 def _delay(retry: int) -> float:

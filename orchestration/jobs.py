@@ -19,7 +19,7 @@ from dagster import (
 from assets import content
 from orchestration.retention import prune
 from sensors.content import JOB as CONTENT_UPDATE
-from upkeep.config import CodexAgentSettings, Settings
+from upkeep.config import ModelAgentSettings, Settings
 
 SYSTEM_TAG = "upkeep/system"
 MAX_RUNTIME_TAG = "dagster/max_runtime"
@@ -51,7 +51,7 @@ def content_update(settings: Settings) -> Any:
 def longest_run_seconds(settings: Settings) -> int:
     """More than any run of these settings needs that is still alive."""
     agents = [settings.agents[watch.agent] for watch in settings.watches.values()]
-    longest = max((agent.timeout_minutes for agent in agents if isinstance(agent, CodexAgentSettings)), default=0.0)
+    longest = max((agent.timeout_minutes for agent in agents if isinstance(agent, ModelAgentSettings)), default=0.0)
     return int(AGENT_TRIES * longest * 60) + BESIDE_THE_AGENT_SECONDS
 
 

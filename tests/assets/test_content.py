@@ -2,12 +2,19 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from dagster import AssetCheckEvaluation, AssetKey, DagsterEventType, DagsterInstance, ExecuteInProcessResult
+from dagster import (
+    AssetCheckEvaluation,
+    AssetCheckSeverity,
+    AssetKey,
+    DagsterEventType,
+    DagsterInstance,
+    ExecuteInProcessResult,
+)
 
 from assets import content
 from orchestration.build import build_defs
@@ -35,11 +42,12 @@ class Scripted:
     engine: str = "scripted"
     model: str = ""
     writes_with_model: bool = False
+    usage: Usage = field(default_factory=lambda: Usage(engine="scripted", output=12))
 
     def run(self, task: AgentTask) -> AgentResult:
         self.work(task.work / CONTENT)
         answer = UpdateSummary(summary="did as told").model_dump(mode="json")
-        return AgentResult(outcome="answered", answer=answer, usage=Usage(engine="scripted", output=12), seconds=0.5)
+        return AgentResult(outcome="answered", answer=answer, usage=self.usage, seconds=0.5)
 
 
 @dataclass(frozen=True)
@@ -107,7 +115,11 @@ def test_a_new_head_becomes_a_pull_request_and_each_step_shows_what_it_did(ours:
 
     assert done.result.success
     assert done.made == ["upstream_head", "change_set", "analytics_content", "validation_report", "pull_request"]
-    assert {name: check.passed for name, check in done.checks.items()} == {"guardrails": True, "content_is_valid": True}
+    assert {name: check.passed for name, check in done.checks.items()} == {
+        "guardrails": True,
+        "usage": True,
+        "content_is_valid": True,
+    }
     assert ours.branches()[f"autoupdate/analytics/{head}"]
     written = done.metadata(content.ANALYTICS_CONTENT)
     assert (written["events_added"], written["tokens"], written["cost_usd"]) == (2, 0, 0.0)
@@ -179,6 +191,25 @@ def test_content_over_a_limit_fails_the_guardrails_and_is_not_even_reported(
         assert "pull_request" not in done.made
         assert done.desk.run.outcome == events.Outcome.GUARDRAIL_REFUSED
         assert len(pair.branches()) == 2
+
+
+def test_requests_that_the_agent_does_not_know_of_are_a_warning_and_stop_nothing(ours: Pair) -> None:
+    execute(ours)
+    merge_all(ours)
+    ours.push({CART: cart("cart opened", "cart closed")}, "Add the cart")
+
+    def write(folder: Path) -> None:
+        flows = folder / "search" / "events.json"
+        flows.write_text(flows.read_text().replace("Search", "Finding"))
+
+    done = execute(ours, Scripted(write, usage=Usage(engine="scripted", output=100, basis="gateway", gap=0.25)))
+
+    check = done.checks["usage"]
+    assert (check.passed, check.severity) == (False, AssetCheckSeverity.WARN)
+    assert "25%" in str(check.description)
+    assert check.metadata["usage_gap"].value == 0.25
+    assert "pull_request" in done.made
+    assert "differs by 25%" in done.metadata(content.PULL_REQUEST)["body"]
 
 
 def test_an_author_who_changes_nothing_leaves_no_pull_request_but_a_reason(ours: Pair) -> None:

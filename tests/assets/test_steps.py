@@ -7,6 +7,7 @@ import pytest
 from dagster import AssetExecutionContext, DagsterInstance, Failure, asset, build_asset_context, materialize
 
 from assets.steps import RETRIES, failure, step
+from upkeep.agents.base import Usage
 from upkeep.database.events import Outcome
 from upkeep.database.locks import hold
 from upkeep.database.server import Database
@@ -64,3 +65,11 @@ def test_a_failure_says_what_to_do_next() -> None:
 
     assert shown.description == "the lease was refused"
     assert shown.metadata["next"].value == "Run it again."
+
+
+def test_a_failed_agent_shows_what_it_cost_and_where_its_transcript_lies() -> None:
+    usage = Usage(engine="codex", requests=2, output=7, cost_priced_usd=0.25, basis="gateway").model_dump(mode="json")
+    shown = failure(AgentTimedOut("too long", usage=usage, seconds=1.0, transcript="/logs/1-transcript.jsonl"))
+
+    assert (shown.metadata["cost_usd"].value, shown.metadata["tokens"].value) == (0.25, 7)
+    assert shown.metadata["transcript"].value == "/logs/1-transcript.jsonl"

@@ -79,9 +79,11 @@ def test_every_watch_is_a_partition_of_the_job() -> None:
     assert list(partitions.get_partition_keys()) == ["a", "b"]
 
 
-def test_a_run_may_last_as_long_as_its_agent_and_two_corrections() -> None:
-    codex = {"engine": "codex", "timeout_minutes": 20}
-    settings = Settings.model_validate({"agents": {"codex": codex}, "watches": {"a": {**WATCH, "agent": "codex"}}})
+@pytest.mark.parametrize("engine", ["codex", "claude", "opencode", "command"])
+def test_a_run_may_last_as_long_as_its_agent_and_two_corrections(engine: str) -> None:
+    more = {"bin": "x", "model": "m"} if engine == "command" else {}
+    agent = {"engine": engine, "timeout_minutes": 20, **more}
+    settings = Settings.model_validate({"agents": {"it": agent}, "watches": {"a": {**WATCH, "agent": "it"}}})
 
     assert longest_run_seconds(settings) == 3 * 20 * 60 + BESIDE_THE_AGENT_SECONDS
     assert longest_run_seconds(Settings()) == BESIDE_THE_AGENT_SECONDS

@@ -51,6 +51,13 @@ class Usage(BaseModel):
         """Whether the two counts differ by more than they may: one of the two does not see every request."""
         return self.gap is not None and self.gap > GAP_ALLOWED
 
+    @property
+    def alarm(self) -> str:
+        """What of these figures needs a person's eye; "": nothing."""
+        if self.alarming:
+            return f"the agent's own count of tokens differs by {self.gap:.0%}: it, or its tools, made other requests"
+        return "" if self.complete else "a request may be missing or was booked at the most that it can have cost"
+
     def checked(self, reported: Usage | None) -> Usage:
         """This count, with what the CLI itself reported as a cross-check."""
         if reported is None or not reported.tokens or not self.complete:
@@ -119,7 +126,7 @@ class AgentResult(BaseModel):
     (it ended by itself without a usable answer; `message` holds what it did say, shortened).
     `sandbox` names what held the agent in: "upkeep" for ours; where that does not work and the configuration lets it
     pass, the engine's own ("codex") or "none"; "" for an engine that needs none. A reader of the pull request is told
-    of anything but "upkeep" and "".
+    of anything but "upkeep" and "". `profile` is what that sandbox was, for people: `Profile.summary`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -132,6 +139,7 @@ class AgentResult(BaseModel):
     exit_code: int | None = None
     transcript: Path | None = None
     sandbox: str = ""
+    profile: dict[str, Any] | None = None
 
 
 class Agent(Protocol):

@@ -26,7 +26,7 @@ from upkeep.agents.answers import answer_in, matching, shorten
 from upkeep.agents.base import AgentResult, AgentTask, Usage
 from upkeep.agents.budget import Purse
 from upkeep.agents.folders import private_folder
-from upkeep.agents.gateway.client import Gateway, Route, open_gateway
+from upkeep.agents.gateway.client import Route, open_gateway
 from upkeep.agents.gateway.settings import ApiName, GatewayReport
 from upkeep.agents.ledger import require_budget
 from upkeep.agents.profile import GATEWAY_URL, Limits, Profile
@@ -92,6 +92,15 @@ class Probe:
     version: str
     contained: bool
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class _Start:
+    """The whole command line, its environment, and the sandbox that it stands for (None: there is none)."""
+
+    argv: list[str]
+    environment: dict[str, str]
+    profile: Profile | None = None
 
 
 @dataclass(frozen=True)
@@ -238,24 +247,29 @@ class CliAgent:
         )
 
     def _attempt(self, task: AgentTask, home: Path, version: str, *, contained: bool) -> AgentResult:
-        redact = Redactor([key] if (key := self._key()) else [])
         logs = Logs.next_in(task.log_dir)
         with open_gateway(
             self._route(task), transcript=logs.gateway, log=logs.gateway_errors, loopback=not contained
         ) as gateway:
+            redact = Redactor([gateway.token, *([key] if (key := self._key()) else [])])
             url = GATEWAY_URL if contained else f"http://127.0.0.1:{gateway.port}"
             call = Call(task, home, url, gateway.token, contained)
             launch = self.launch(call)
-            argv, environment = self._command(call, launch, gateway, logs)
-            completed, seen = self._exec(call, launch, argv, environment, logs, redact)
+            start = self._in_sandbox(call, launch, gateway.socket) if contained else self._in_the_open(call, launch)
+            if start.profile is not None:
+                logs.profile.write_text(redact(json.dumps(start.profile.as_record(), indent=1)))
+            completed, seen = self._exec(call, launch, start, logs, redact)
             report = gateway.finish()
-        if contained:
-            sandbox.raise_if_stopped(completed, agent=self.name)
         ending = self.ending(call, seen, completed)
         if ending.session:
             logs.session.write_text("".join(map(redact, ending.session)), encoding="utf-8")
         usage = report.usage(engine=self.engine, version=version, model=self.model).checked(ending.reported)
-        error = report.failure(self.name) or ending.failure or self._failure(ending, completed, report)
+        error = (
+            (sandbox.stop_error(completed, agent=self.name) if contained else None)
+            or report.failure(self.name)
+            or ending.failure
+            or self._failure(ending, completed, report)
+        )
         if error is not None:
             error.details |= {
                 "usage": usage.model_dump(mode="json"),
@@ -274,26 +288,28 @@ class CliAgent:
             exit_code=completed.returncode,
             transcript=logs.gateway,
             sandbox="upkeep" if contained else self.engine if launch.holds_itself else "none",
+            profile=None if start.profile is None else start.profile.summary(),
         )
 
-    def _command(self, call: Call, launch: Launch, gateway: Gateway, logs: Logs) -> tuple[list[str], dict[str, str]]:
-        """The whole command line and its environment: in the sandbox, or as the settings allow without one."""
-        if call.contained:
-            program = self.program()
-            profile = self.profile(call.task, call.home, program, environment=launch.environment, socket=gateway.socket)
-            logs.profile.write_text(json.dumps(profile.as_record(), indent=1))
-            return sandbox.Sandbox(profile, self.bwrap).command([*program.argv, *launch.arguments]), {}
+    def _in_sandbox(self, call: Call, launch: Launch, socket: Path) -> _Start:
+        program = self.program()
+        profile = self.profile(call.task, call.home, program, environment=launch.environment, socket=socket)
+        argv = sandbox.Sandbox(profile, self.bwrap).command([*program.argv, *launch.arguments])
+        return _Start(argv, {}, profile)
+
+    def _in_the_open(self, call: Call, launch: Launch) -> _Start:
+        """As the settings allow."""
         open_air = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", "HOME": str(call.home)}
-        return [self.bin, *launch.arguments], {**open_air, "TMPDIR": str(call.home), **launch.environment}
+        return _Start([self.bin, *launch.arguments], {**open_air, "TMPDIR": str(call.home), **launch.environment})
 
     def _exec(
-        self, call: Call, launch: Launch, argv: list[str], environment: dict[str, str], logs: Logs, redact: Redactor
+        self, call: Call, launch: Launch, start: _Start, logs: Logs, redact: Redactor
     ) -> tuple[Completed, list[Any]]:
         seen: list[Any] = []
         completed = run(
-            argv,
+            start.argv,
             cwd=call.home if call.contained else call.work,
-            env=environment,
+            env=start.environment,
             input=launch.stdin,
             deadline=self.timeout_minutes * 60,
             idle=self.idle_minutes * 60,

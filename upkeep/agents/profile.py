@@ -193,8 +193,21 @@ class Profile:
             "user_namespaces": False,
         }
 
+    def summary(self) -> dict[str, Any]:
+        """The same in short: what is of this run, without the system's own mounts and without any value of the
+        environment."""
+        hidden = self._hidden()
+        return {
+            "network": self._network(),
+            "writable": [str(path) for path in self.writable],
+            "readable": [str(path) for path in (*self.read, *self.programs)],
+            "hidden": len(hidden),
+            "environment": sorted(self.variables()),
+            "limits": asdict(self.limits),
+        }
+
     def describe(self) -> str:
-        """The same for people."""
+        """The whole for people."""
         limits = self.limits
         return "\n".join(
             [

@@ -158,18 +158,18 @@ def stopped(completed: Completed) -> Stop | None:
             return None
 
 
-def raise_if_stopped(completed: Completed, *, agent: str) -> None:
-    """Raise AgentError for an end that was not the agent's own: `agent.sandbox` (did not start),
-    `agent.not_installed`, `agent.limit.processes`, `agent.limit.memory`, `agent.limit.disk`."""
+def stop_error(completed: Completed, *, agent: str) -> AgentError | None:
+    """The error for an end that was not the agent's own: `agent.sandbox` (did not start), `agent.not_installed`,
+    `agent.limit.processes`, `agent.limit.memory`, `agent.limit.disk`. None: it ended by itself."""
     stop = stopped(completed)
     if stop is None:
-        return
+        return None
     code, remedy = f"agent.limit.{stop.cause}", "look into the transcript: an agent does not need so much by itself"
     if stop.cause == "not_started":
         code, remedy = "agent.sandbox", "run `upkeep doctor`: the sandbox does not start here"
     elif stop.cause == "no_program":
         code, remedy = "agent.not_installed", f"check agents.{agent}.bin: inside the sandbox it does not run"
-    raise AgentError(f"agent {agent}: {stop.message}", code=code, remedy=remedy, retryable=False)
+    return AgentError(f"agent {agent}: {stop.message}", code=code, remedy=remedy, retryable=False)
 
 
 def probe(bwrap: str = "bwrap") -> Probe:

@@ -208,8 +208,8 @@ def _checks(content: GeneratedContent) -> str:
         ("size", f"{_plural(len(content.files), 'file')}, +{content.lines_added} −{content.lines_deleted} lines")
     )
     rows.append(("agent", f"{_plural(content.tries, 'try', 'tries')}, {content.seconds:.1f} s, {_usage(content)}"))
-    if usage.basis != "none" and not usage.complete:
-        rows.append(("usage", "incomplete: a request may be missing from these numbers"))
+    if usage.basis != "none" and usage.alarm:
+        rows.append(("usage", usage.alarm))
     rows.append(("instructions", text.inline(content.instructions)))
     return "\n".join(["| check | result |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows)])
 

@@ -7,7 +7,7 @@ objects, named here by SHA) and the procedures (`service.py`).
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -97,6 +97,9 @@ class GeneratedContent(Record):
     evidence_findings: tuple[Finding, ...] = ()
     guardrails: GuardrailReport
     transcript: str | None = None
+    sandbox: str = ""
+    """What held the agent in, as `AgentResult.sandbox`; of several tries the weakest."""
+    sandbox_profile: dict[str, Any] | None = None
     unsafe_no_sandbox: bool = False
 
 

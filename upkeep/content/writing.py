@@ -32,7 +32,7 @@ from upkeep.content.summary import UpdateSummary, answer_schema
 from upkeep.content.upstream import Upstream
 from upkeep.content.validate import validate
 from upkeep.database.events import EventType
-from upkeep.errors import AgentSaidNothing
+from upkeep.errors import AgentError, AgentSaidNothing
 from upkeep.guardrails.patch import FileChange, Patch, watch_policy
 from upkeep.guardrails.report import GuardrailReport
 from upkeep.guardrails.review import review
@@ -68,6 +68,8 @@ class Writer:
         self.usage: Usage | None = None
         self.seconds = 0.0
         self.transcript: str | None = None
+        self.sandbox = ""
+        self.profile: dict[str, Any] | None = None
         self.unsafe = False
         self._snapshot: dict[str, Entry] = {}
 
@@ -131,7 +133,14 @@ class Writer:
             log_dir=desk.logs,
             offline=lambda: self._offline(folder / "work"),
         )
-        result = desk.agent.run(task)
+        try:
+            result = desk.agent.run(task)
+        except AgentError as error:
+            # What failed was paid for too.
+            if "usage" in error.details:
+                seconds, used = error.details["seconds"], error.details["usage"]
+                desk.run.event(EventType.AGENT_ENDED, failed=error.reason, seconds=seconds, **used)
+            raise
         self._account(result)
         if result.outcome == "said_nothing" or result.answer is None:
             raise AgentSaidNothing(
@@ -187,6 +196,8 @@ class Writer:
     def _account(self, result: AgentResult) -> None:
         self.usage = result.usage if self.usage is None else self.usage + result.usage
         self.seconds += result.seconds
+        if not self.unsafe:
+            self.sandbox, self.profile = result.sandbox, result.profile
         self.unsafe = self.unsafe or result.sandbox not in ("", "upkeep")
         self.transcript = str(result.transcript) if result.transcript else self.transcript
         self.desk.run.event(EventType.AGENT_ENDED, seconds=round(result.seconds, 3), **result.usage.model_dump())
@@ -257,6 +268,8 @@ class Writer:
             evidence_findings=(*draft.evidence_findings, *draft.refused),
             guardrails=GuardrailReport(),
             transcript=self.transcript,
+            sandbox=self.sandbox,
+            sandbox_profile=self.profile,
             unsafe_no_sandbox=self.unsafe,
         )
         if draft.delta.empty:

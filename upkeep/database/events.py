@@ -10,7 +10,7 @@ summary holds references and numbers: shas, URLs, counts, seconds, reason codes.
     run.skipped      reason, outcome?                      the run decided that there is nothing to do
     run.ended        outcome, reason?, base?, head?, counts?, pr_url?
     step.ended       step, seconds
-    agent.ended      the fields of upkeep.agents.base.Usage
+    agent.ended      the fields of upkeep.agents.base.Usage, seconds, failed? (the error's code)
     pr.created, pr.adopted, pr.superseded, pr.closed       url
     state.written, state.rebuilt                           the fields that changed
     lock.taken_over  holder, by force or not

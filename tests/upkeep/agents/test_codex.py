@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -231,6 +232,14 @@ def test_the_key_reaches_the_provider_and_nothing_else(
     assert result.transcript == task.log_dir / "1-transcript.jsonl"
     assert "echo ***" in result.transcript.read_text()
     assert not [path for path in logs if KEY in path.read_text()]
+    token = "upkeep-[A-Za-z0-9_-]{32}"
+    assert not [path for path in logs if re.search(token, path.read_text())], "the gateway's token is nobody's business"
+    assert result.profile is not None
+    assert result.profile["writable"][-1] == str(task.work)
+    assert (result.profile["network"], KEY in json.dumps(result.profile)) == (
+        "none, but http://127.0.0.1:8317 leads to the gateway",
+        False,
+    )
     assert KEY not in repr(make_agent())
 
 
@@ -379,6 +388,7 @@ class TestSandbox:
         with pytest.raises(AgentError) as caught:
             make_agent(limits=Limits(disk=100 << 20)).run(task)
         assert caught.value.reason == "agent.limit.disk"
+        assert caught.value.details["usage"]["requests"] >= 1, "what was ended was paid for too"
 
     def test_doing_without_is_a_decision_that_the_result_tells(
         self, model_server: ModelServer, make_agent: MakeAgent, task: AgentTask, tmp_path: Path

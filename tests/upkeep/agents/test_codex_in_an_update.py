@@ -7,15 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
-from tests.support.model_server import Answer, CallTools, ModelServer, Reply, Request, play, shell
+from assets.metadata import of_content
+from tests.support.model_server import Answer, CallTools, Failure, ModelServer, Reply, Request, play, shell
 from tests.support.tools import tool, unavailable
 from tests.support.updates import Pair, make_pair
 from upkeep.content.mermaid import NodeMermaid
 from upkeep.content.ranges import BRANCH_PREFIX
 from upkeep.content.summary import EventRef, UpdateSummary
 from upkeep.database.server import Database
-from upkeep.errors import AgentSaidNothing
+from upkeep.errors import AgentError, AgentSaidNothing
 
 KEY = "sk-canary-0123456789abcdef"
 CONTENT = "content/analytics"
@@ -90,6 +92,12 @@ def test_what_the_model_wrote_is_proposed_with_its_summary_and_cost(written: Pai
     assert (done.content.usage.requests, done.content.usage.basis, done.content.tries) == (2, "gateway", 1)
     assert "One event added." in done.published.pull_request.body
     assert KEY not in done.published.pull_request.body
+    shown = of_content(done.content)
+    assert (shown["usage_gap"], shown["usage_basis"], shown["requests"]) == (0.0, "gateway", 2)
+    assert Path(shown["transcript"].value).is_file()
+    assert shown["sandbox"].startswith("Upkeep's")
+    assert shown["sandbox_profile"].value["network"].startswith("none")
+    assert {row.data["check"] for row in shown["guardrails"].records} >= {"limits", "paths", "secrets", "text"}
 
 
 def test_the_model_could_read_what_the_prompt_names(written: Pair, model_server: ModelServer) -> None:
@@ -146,3 +154,17 @@ def test_a_model_that_says_nothing_useful_leaves_no_trace_on_the_dashboard(
         written.update()
     assert "teapot" in caught.value.details["said"]
     assert set(written.branches()) == {"main"}
+
+
+def test_a_model_that_fails_half_way_was_paid_for_and_is_on_record(written: Pair, model_server: ModelServer) -> None:
+    model_server.script = play(CallTools(ADD_EVENT), Failure(400, "no"))
+    with pytest.raises(AgentError):
+        written.update()
+    with written.database.session() as session:
+        rows = session.execute(sa.text("SELECT summary FROM upkeep.events WHERE type = 'agent.ended'")).scalars().all()
+        (cost,) = session.execute(sa.text("SELECT cost_priced_usd FROM metrics.runs")).scalars().all()
+        booked = session.execute(sa.text("SELECT sum(cost_usd) FROM upkeep.model_requests")).scalar_one()
+    (ended,) = rows
+    assert (ended["failed"], ended["requests"]) == ("agent.failed", 1)
+    assert float(cost) == pytest.approx(float(booked))
+    assert cost > 0
