@@ -53,7 +53,7 @@ test: tools ## The whole suite but the long tests
 	@$(BIN)/pytest -n $(WORKERS) -m "not long"
 
 test-long: tools ## Crash matrix, hostile suite, fuzz
-	@$(BIN)/pytest -n $(WORKERS) -m long
+	@$(BIN)/pytest -n $(WORKERS) -m long --timeout 1200
 
 check: $(VENV)/.installed ## Lint, types, import contracts
 	@$(BIN)/ruff check .
