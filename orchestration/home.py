@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dagster import DagsterInstance
 
-from resources.content import keep_connections
+from resources.runs import keep_connections
 from upkeep.config import Settings
 from upkeep.errors import ConfigError
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
-from orchestration.execute import PROCESS_TAG
+from orchestration.inprocess import PROCESS_TAG
 from upkeep import reaper
 from upkeep.database import events
 from upkeep.database.events import Event

@@ -4,29 +4,24 @@ What belongs here: what a run may be told at its start (dry run, retry, force) a
 what happens at the desk (`upkeep/content/service.py`).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Final, cast, get_args
+from typing import Final
 
-from dagster import ConfigurableResource, DagsterInstance, DagsterRunStatus, Failure, InitResourceContext
+from dagster import ConfigurableResource, Failure, InitResourceContext
 from dagster import ResourceDependency as Given
 from pydantic import Field
 
 from resources.database import open_database
+from resources.runs import PARTITION_TAG, TRIGGER_TAG, keep_connections, may_continue, trigger_of, was_cancelled
 from upkeep.config import Settings
 from upkeep.content.desk import Desk, open_desk
 from upkeep.database.events import Outcome, Trigger
 from upkeep.errors import RunCancelled, UpkeepError
 from upkeep.runs import open_run
 
-PARTITION_TAG = "dagster/partition"
-SENSOR_TAG = "dagster/sensor_name"
-TRIGGER_TAG = "upkeep/trigger"
 SYSTEM: Final = "content"
-
-STATEMENT_TIMEOUT_MS = 60_000
-POOL_RECYCLE_SECONDS = 3600
-POOL_OVERFLOW = 20
+CANCELLED_REMEDY = "Nothing is lost: start it again with `upkeep update`, or wait for the next poll."
 
 
 def subject_of(watch: str) -> str:
@@ -67,13 +62,6 @@ def open_content_desk(
         yield open_desk(settings, name, database=database, run=run, dry_run=dry_run, retry=retry, before=before)
 
 
-def keep_connections(instance: DagsterInstance) -> None:
-    """Let the instance keep its connections open, as the webserver's does: each of a run's 170 calls would make its own
-    otherwise, at 5 ms and a server process each. For a process that ends with the run: one that lives on would stumble
-    over kept ones when the database has restarted."""
-    instance.optimize_for_webserver(STATEMENT_TIMEOUT_MS, POOL_RECYCLE_SECONDS, POOL_OVERFLOW)
-
-
 class ContentDesk(ConfigurableResource[Desk]):
     """Database, lock, forge and agent of one run on one watch. Entered once a run and left once, also when a check
     fails: the lock is held exactly that long."""
@@ -100,7 +88,7 @@ class ContentDesk(ConfigurableResource[Desk]):
                 dry_run=self.dry_run,
                 retry=self.retry,
                 force=self.force,
-                before=may_continue(context.instance, run.run_id),
+                before=may_continue(context.instance, run.run_id, CANCELLED_REMEDY),
             )
             with desk as opened:
                 yield opened
@@ -108,30 +96,3 @@ class ContentDesk(ConfigurableResource[Desk]):
                     opened.run.finish(Outcome.CANCELLED, RunCancelled.code)
         except UpkeepError as error:
             raise Failure(error.message, metadata={"code": error.reason}, allow_retries=False) from error
-
-
-def trigger_of(tags: Mapping[str, str]) -> Trigger:
-    """Who started a run: what the command line wrote down, else a sensor, else a person in the UI."""
-    for known in get_args(Trigger):
-        if tags.get(TRIGGER_TAG) == known:
-            return cast("Trigger", known)
-    return "sensor" if SENSOR_TAG in tags else "ui"
-
-
-def was_cancelled(instance: DagsterInstance, run_id: str) -> bool:
-    run = instance.get_run_by_id(run_id)
-    return run is not None and run.status in (DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED)
-
-
-def may_continue(instance: DagsterInstance, run_id: str) -> Callable[[str], None]:
-    """The question that is asked before each step that leaves the house. Raises RunCancelled once a person has
-    cancelled the run: the signal that cancels it may still be on its way."""
-
-    def before(step: str) -> None:
-        if was_cancelled(instance, run_id):
-            raise RunCancelled(
-                f"the run was cancelled before it could {step}",
-                remedy="Nothing is lost: start it again with `upkeep update`, or wait for the next poll.",
-            )
-
-    return before

@@ -30,8 +30,9 @@ from dagster import (
     sensor,
 )
 
-from resources.content import PARTITION_TAG, subject_of
+from resources.content import subject_of
 from resources.database import open_database
+from resources.runs import PARTITION_TAG, SUBJECT_TAG
 from upkeep.config import Settings
 from upkeep.database.state import read_watch
 
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from upkeep.heads import HeadResult
 
 JOB: Final = "content_update"
-SUBJECT_TAG: Final = "upkeep/subject"
 ATTEMPT_TAG: Final = "upkeep/attempt"
 
 DEADLINE_SECONDS = 40.0

@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus
 
-from orchestration.execute import PROCESS_TAG, Update, update
+from orchestration.execute import Update, update
 from orchestration.home import open_instance
+from orchestration.inprocess import PROCESS_TAG
 from resources.content import open_content_desk
-from sensors.content import IN_FLIGHT, SUBJECT_TAG
+from resources.runs import SUBJECT_TAG
+from sensors.content import IN_FLIGHT
 from tests.assets.test_content import Scripted
 from tests.support.updates import WATCH, Pair
 from upkeep.content.desk import Desk

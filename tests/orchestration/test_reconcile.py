@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
 
-from orchestration.execute import PROCESS_TAG
+from orchestration.inprocess import PROCESS_TAG
 from orchestration.reconcile import JUST_STARTED, reconcile
 from upkeep.database import events
 from upkeep.database.events import EventType, Outcome

@@ -19,12 +19,11 @@ from dagster import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resources.content import PARTITION_TAG
+from resources.runs import PARTITION_TAG, SUBJECT_TAG
 from sensors.content import (
     ATTEMPT_TAG,
     JOB,
     NOTES_SHOWN,
-    SUBJECT_TAG,
     Cursor,
     Plan,
     Request,
