@@ -90,6 +90,7 @@ def execute(
     """
     from upkeep.forks import service
     from upkeep.forks.desk import Desk
+    from upkeep.forks.report import Report
 
     fork = settings.fork(name)
     run_id = str(uuid.uuid4())
@@ -97,18 +98,10 @@ def execute(
     desk = Desk(name, settings, run_id, _draft(name, run_id, verify_only, say), gates=gates, verify_only=verify_only)
     if fork.stack_branches:
         desk.draft.put(notes=("The branches on trunk were left alone: restack them by hand.",))
-    try:
-        with service.opened(desk, _database(settings), trigger="cli", force=force):
-            snapshot = service.take_snapshot(desk)
-            if restore is not None:
-                service.restored(desk, snapshot, restore)
-                return service.closed(desk)
-            verification = service.verified(desk, snapshot)
-            if service.judged(verification, verify_only=verify_only) is None:
-                service.applied(desk, snapshot, service.gated(desk, snapshot, verification))
-    except Exception:  # noqa: BLE001 - it stands in the report
-        _log.debug("the run %s failed", run_id, exc_info=True)
-    return service.closed(desk)
+    locks = service.opened(desk, _database(settings), trigger="cli", force=force)
+    *_, report = service.rebase(desk, locks, restore=restore)
+    assert isinstance(report, Report)
+    return report
 
 
 @contextmanager

@@ -1,17 +1,15 @@
 """A fork that is rebased without Dagster and without a database.
 
-What belongs here: the desk of one fork, and one rebase as the assets run it. What does not: what a rebase must do (the
+What belongs here: the desk of one fork, and one rebase of it. What does not: what a rebase must do (the
 tests).
 """
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import Any
 
 from upkeep.config import Settings
-from upkeep.errors import UpkeepError
 from upkeep.forks import service
 from upkeep.forks.desk import Desk
 from upkeep.forks.report import Draft, Report
@@ -25,27 +23,7 @@ def make_desk(home: Path, run_id: str, fork: dict[str, Any], **options: Any) -> 
 
 
 def rebase(desk: Desk, *, restore: str | None = None, force: bool = False) -> Report:
-    """One run in the order of the assets. Errors of ours end in the report; what is none goes on after it."""
-    if force:
-        desk.draft.override("--force")
-    try:
-        with contextlib.ExitStack() as lock:
-            with desk.step("lock"):
-                lock.enter_context(service.held(desk, force=force))
-            steps(desk, restore=restore)
-    except UpkeepError:
-        return service.closed(desk)
-    except BaseException:
-        service.closed(desk)
-        raise
-    return service.closed(desk)
-
-
-def steps(desk: Desk, *, restore: str | None = None) -> None:
-    snapshot = service.take_snapshot(desk)
-    if restore is not None:
-        service.restored(desk, snapshot, restore)
-        return
-    verification = service.verified(desk, snapshot)
-    if service.judged(verification, verify_only=desk.verify_only) is None:
-        service.applied(desk, snapshot, service.gated(desk, snapshot, verification))
+    """One whole run under the folder lock alone."""
+    *_, report = service.rebase(desk, service.held(desk, force=force), restore=restore)
+    assert isinstance(report, Report)
+    return report

@@ -21,7 +21,7 @@ from pydantic import SecretStr
 from upkeep.config import Fork, Settings
 from upkeep.database.events import EventType
 from upkeep.database.server import Database
-from upkeep.errors import DatabaseError
+from upkeep.errors import DatabaseError, UpkeepError
 from upkeep.forges.registry import credentials_for, open_forge
 from upkeep.forks.lock import FolderLock
 from upkeep.forks.place import Place, open_place
@@ -37,9 +37,15 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
+class GateFailed(UpkeepError):
+    """A gate said no, or could not say anything. Nothing was pushed."""
+
+    code = "forks.gate_failed"
+
+
 class Gates(Protocol):
     """Runs a fork's gates on the verified tip. Returns the tip that passed, which has our fixes on it, and what ran.
-    Raises an UpkeepError `forks.gate_failed` after it has put its gates into the draft."""
+    Raises GateFailed after it has put its gates into the draft."""
 
     def __call__(self, desk: Desk, snapshot: Snapshot, verification: Verification) -> tuple[str, tuple[Gate, ...]]: ...
 

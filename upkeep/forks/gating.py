@@ -22,8 +22,7 @@ from typing import Literal
 from upkeep import config
 from upkeep.agents.folders import remove
 from upkeep.agents.profile import Limits
-from upkeep.errors import UpkeepError
-from upkeep.forks.desk import Desk
+from upkeep.forks.desk import Desk, GateFailed
 from upkeep.forks.ownership import TRAILER
 from upkeep.forks.records import Verification
 from upkeep.forks.report import Gate
@@ -34,12 +33,6 @@ from upkeep.plumbing.command import run_git
 from upkeep.process import Completed
 
 _SUBJECT = "Apply what the gates mend"
-
-
-class GateFailed(UpkeepError):
-    """A gate said no, or could not say anything. Nothing was pushed."""
-
-    code = "forks.gate_failed"
 
 
 @dataclass(frozen=True)

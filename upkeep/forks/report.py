@@ -51,11 +51,12 @@ class Gate(Record):
 
 class Gated(Record):
     """What the gates said of a verified tip. `tip` is what may be pushed: `verified`, or that with a commit of ours on
-    it that holds what gates changed."""
+    it that holds what gates changed. None: a gate failed, `failure` says which and why."""
 
     verified: str
-    tip: str
+    tip: str | None
     gates: tuple[Gate, ...] = ()
+    failure: str = ""
 
 
 class Restack(Record):

@@ -3,13 +3,13 @@
 What belongs here: the order of things, and what each step puts into the report. What does not: the decisions
 (`verify.py`, `apply.py`, `outcomes.py`), running gates (`gating.py`), and what a run works with (`desk.py`).
 
-A step takes what the one before it returned, so that each is an asset of its own (`assets/forks.py`):
+A step takes what the one before it returned. `rebase` is the order, for whoever runs them (`assets/forks.py`):
 
-    take_snapshot     every SHA that the run starts from
-    verified          the rebase in memory; `judged` says whether the run ends here
-    gated             the fork's gates on the tip, before anything is pushed
-    applied           mirror, trunk, what is local
-    closed            the report, whatever happened
+    take_snapshot     Snapshot       every SHA that the run starts from
+    verified          Verification   the rebase in memory; `judged` says whether the run ends here
+    gated             Gated          the fork's gates on the tip, before anything is pushed
+    applied           Applied        mirror, trunk, what is local
+    closed            Report         whatever happened
 
 What a verification made lies in the repository as objects without a ref from then on; the steps after it name it by its
 SHA.
@@ -31,12 +31,12 @@ from upkeep.forks import report as reporting
 from upkeep.forks import snapshot as snapshots
 from upkeep.forks import summary, verify, worktree
 from upkeep.forks.apply import Applied
-from upkeep.forks.desk import Desk
+from upkeep.forks.desk import Desk, GateFailed
 from upkeep.forks.lock import FolderLock
 from upkeep.forks.outcomes import Outcome, as_event, outcome_of
 from upkeep.forks.place import committer_of
 from upkeep.forks.quarantine import quarantine
-from upkeep.forks.records import Verification
+from upkeep.forks.records import Record, Verification
 from upkeep.forks.report import EarlyWarning, Gate, Gated, Report
 from upkeep.forks.snapshot import Snapshot
 from upkeep.runs import open_run
@@ -44,43 +44,70 @@ from upkeep.runs import open_run
 _log = logging.getLogger(__name__)
 
 
-@contextlib.contextmanager
-def opened(
-    desk: Desk, database: contextlib.AbstractContextManager[Database], *, trigger: Trigger, force: bool = False
-) -> Iterator[Desk]:
-    """The frame of a run: database, events and both locks for as long as the block lasts, and a report at its end,
-    whatever happens in it or on the way there.
+def rebase(
+    desk: Desk, locks: contextlib.AbstractContextManager[object], *, restore: str | None = None
+) -> Iterator[Record]:
+    """One whole run under `locks`: what each step found, as soon as it is found, and at the end the Report, whatever
+    happened. With `restore` trunk is put back to what it was before that run.
 
-    `force` takes over locks whose holder cannot be proven dead. Raises LockError (exit 15), DatabaseError, and what the
-    block raises, once the report is written.
+    An error of ours ends in the report. What is none (a bug, Ctrl-C, an interrupt by the orchestrator) goes on then.
     """
-    if force:
-        desk.draft.override("--force")
     with contextlib.ExitStack() as stack:
         try:
             with desk.step("lock", "mkdir lock"):
-                desk.database = stack.enter_context(database)
-                run = open_run(
-                    desk.database,
-                    system="forks",
-                    subject=desk.subject,
-                    run_id=desk.run_id,
-                    trigger=trigger,
-                    force=force,
-                )
-                desk.run = stack.enter_context(run)
-                stack.enter_context(held(desk, force=force))
-            yield desk
-        except BaseException as error:
-            desk.error = desk.error or error
+                stack.enter_context(locks)
+            yield from _steps(desk, restore=restore)
+        except GeneratorExit:
+            desk.error = desk.error or UpkeepError("nobody wanted to know how it goes on", code="forks.abandoned")
             closed(desk)
             raise
-        closed(desk)
+        except BaseException as error:
+            desk.error = desk.error or error
+            yield closed(desk)
+            if not isinstance(error, UpkeepError):
+                raise
+        else:
+            yield closed(desk)
+
+
+def _steps(desk: Desk, *, restore: str | None) -> Iterator[Record]:
+    snapshot = take_snapshot(desk)
+    yield snapshot
+    if restore is not None:
+        yield restored(desk, snapshot, restore)
+        return
+    verification = verified(desk, snapshot)
+    yield verification
+    if judged(verification, verify_only=desk.verify_only) is not None:
+        return
+    gates = gated(desk, snapshot, verification)
+    yield gates
+    if gates.tip is None:
+        return
+    yield applied(desk, snapshot, gates.tip)
+
+
+@contextlib.contextmanager
+def opened(
+    desk: Desk, database: contextlib.AbstractContextManager[Database], *, trigger: Trigger, force: bool = False
+) -> Iterator[None]:
+    """The locks of a run that is recorded: database, events, the lock there and the folder lock.
+
+    `force` takes over locks whose holder cannot be proven dead. Raises LockError (exit 15), DatabaseError.
+    """
+    with database as desk.database:
+        run = open_run(
+            desk.database, system="forks", subject=desk.subject, run_id=desk.run_id, trigger=trigger, force=force
+        )
+        with run as desk.run, held(desk, force=force):
+            yield
 
 
 @contextlib.contextmanager
 def held(desk: Desk, *, force: bool = False) -> Iterator[FolderLock]:
     """Hold the fork's folder lock. Raises LockError (exit 15)."""
+    if force:
+        desk.draft.override("--force")
     with folder_lock.hold(desk.folder / "lock", desk.run_id, force=force) as lock:
         desk.held = lock
         if lock.takeover is not None:
@@ -107,7 +134,6 @@ def take_snapshot(desk: Desk) -> Snapshot:
 
 def verified(desk: Desk, snapshot: Snapshot) -> Verification:
     """Rebase the remote trunk in memory. No ref and no file of anybody's moves; a clean result is kept as objects."""
-    _refuse_others(desk, snapshot=snapshot)
     with (
         desk.step("verify", f"git rebase {snapshot.upstream} {snapshot.trunk}"),
         quarantine(desk.place.repository) as place,
@@ -141,21 +167,20 @@ def judged(verification: Verification, *, verify_only: bool = False) -> Outcome 
 
 
 def gated(desk: Desk, snapshot: Snapshot, verification: Verification) -> Gated:
-    """Run the gates on the verified tip, or say that they were left out. Where nothing would be pushed none runs.
-
-    Raises GateFailed (exit 14), and UpkeepError `forks.not_verified` for a verification that ends the run.
-    """
-    _refuse_others(desk, snapshot=snapshot, verification=verification)
-    if judged(verification, verify_only=desk.verify_only) is not None:
-        raise UpkeepError("what was not verified is not gated", code="forks.not_verified")
+    """Run the gates on the verified tip, or say that they were left out. Where nothing would be pushed none runs. With
+    one that failed the result has no tip (exit 14)."""
     tip = str(verification.tip)
     result = Gated(verified=tip, tip=tip)
     if verification.unchanged:
         pass
     elif desk.gates is not None:
-        with desk.step("gates"):
-            passed, ran = desk.gates(desk, snapshot, verification)
-            result = Gated(verified=tip, tip=passed, gates=ran)
+        try:
+            with desk.step("gates"):
+                passed, ran = desk.gates(desk, snapshot, verification)
+                result = Gated(verified=tip, tip=passed, gates=ran)
+        except GateFailed as error:
+            ran = desk.draft.parts.get("gates", ())
+            result = Gated(verified=tip, tip=None, gates=ran, failure=error.message)
     elif desk.fork.gates:
         desk.draft.override("--skip-gates")
         skipped = (Gate(command=gate.run, tree=str(verification.tree), result="skipped") for gate in desk.fork.gates)
@@ -164,16 +189,11 @@ def gated(desk: Desk, snapshot: Snapshot, verification: Verification) -> Gated:
     return result
 
 
-def applied(desk: Desk, snapshot: Snapshot, gates: Gated) -> Applied:
-    """Push mirror and trunk, then move what is local. Raises PushRefused (exit 12), RepositoryNotReady (exit 11), and
-    UpkeepError `forks.not_verified` for a tip that this run did not verify."""
-    _refuse_others(desk, snapshot=snapshot)
-    verification = desk.draft.parts.get("verification")
-    if verification is None or judged(verification) is not None or gates.verified != verification.tip:
-        raise UpkeepError("what this run did not verify is not pushed", code="forks.not_verified")
+def applied(desk: Desk, snapshot: Snapshot, tip: str) -> Applied:
+    """Push mirror and trunk, then move what is local. Raises PushRefused (exit 12), RepositoryNotReady (exit 11)."""
     command = f"git push --atomic --force-with-lease=refs/heads/{desk.fork.trunk}:{snapshot.trunk}"
     with desk.step("apply", command):
-        done = applying.apply(desk.place, snapshot, gates.tip, desk.run_id, may=desk.check, seen=_seen_by(desk))
+        done = applying.apply(desk.place, snapshot, tip, desk.run_id, may=desk.check, seen=_seen_by(desk))
         desk.draft.put(applied=done)
         return done
 
@@ -208,14 +228,7 @@ def closed(desk: Desk) -> Report:
     written, the report that is returned says so."""
     if desk.report is not None:
         return desk.report
-    outcome = conclusion(desk)
-    if outcome is None:
-        desk.error = UpkeepError(
-            "the run ended before it came to a result: not all of its steps were asked for",
-            code="forks.incomplete",
-            remedy=f"Start them all: `upkeep rebase {desk.name}`.",
-        )
-    report = desk.draft.finish(outcome or Outcome.FAILED, desk.error)
+    report = desk.draft.finish(conclusion(desk), desk.error)
     report = report.model_copy(update={"next_actions": tuple(summary.next_actions(report))})
     try:
         reporting.write(desk.home, report, summary.render(report))
@@ -230,30 +243,21 @@ def closed(desk: Desk) -> Report:
     return report
 
 
-def conclusion(desk: Desk) -> Outcome | None:
-    """How the run ended, from what its steps put into the draft; None: they did not come to an end."""
+def conclusion(desk: Desk) -> Outcome:
+    """How the run ended, from what its steps put into the draft."""
+    parts = desk.draft.parts
     if desk.error is not None:
         return outcome_of(desk.error)
-    parts = desk.draft.parts
     if parts.get("restored") is not None:
         return Outcome.RESTORED
-    verification, done = parts.get("verification"), parts.get("applied")
-    if verification is None or done is None:
-        return None if verification is None else judged(verification, verify_only=desk.verify_only)
+    verification: Verification = parts["verification"]
+    ending = judged(verification, verify_only=desk.verify_only)
+    if ending is not None:
+        return ending
+    done: Applied = parts["applied"]
     if done.local_trunk == "left":
         return Outcome.LOCAL_LEFT
     return Outcome.REBASED if done.pushed or not verification.unchanged else Outcome.NO_CHANGE
-
-
-def _refuse_others(desk: Desk, **parts: Snapshot | Verification) -> None:
-    """Refuse what another run found: its snapshot is no lease of ours, and its objects may be gone."""
-    for name, value in parts.items():
-        if desk.draft.parts.get(name) != value:
-            raise UpkeepError(
-                f"the {name} is not of this run",
-                code="forks.other_run",
-                remedy=f"Start a rebase as a whole: all assets of the fork together, or `upkeep rebase {desk.name}`.",
-            )
 
 
 def _seen_by(desk: Desk) -> Callable[[Applied], None]:

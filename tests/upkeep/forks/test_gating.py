@@ -12,7 +12,8 @@ from tests.support.repositories import MakeRepository, RepoBuilder
 from tests.support.tools import tool
 from upkeep.errors import RunCancelled
 from upkeep.forks import ownership, rawcommit, service
-from upkeep.forks.gating import GateFailed, SandboxedGates
+from upkeep.forks.desk import GateFailed
+from upkeep.forks.gating import SandboxedGates
 from upkeep.forks.report import Draft, Gate
 
 OLD, NEW = "one\ntwo\nthree\n", "one\ntwo\nthree\nfour\n"

@@ -16,10 +16,10 @@ from tests.support.git_server import GitServer
 from tests.support.rebases import make_desk, rebase
 from tests.support.repositories import MakeRepository, RepoBuilder
 from upkeep.config import Version
-from upkeep.errors import GitError, PushRefused, RunCancelled
+from upkeep.errors import PushRefused, RunCancelled
 from upkeep.forks import report as reporting
 from upkeep.forks import service
-from upkeep.forks.desk import Desk
+from upkeep.forks.desk import Desk, GateFailed
 from upkeep.forks.outcomes import Outcome
 from upkeep.forks.records import Verification
 from upkeep.forks.report import Gate, Report
@@ -279,12 +279,12 @@ class TestTheRepositoryHere:
         world.commit_upstream({"a.txt": theirs()})
         desk = world.desk()
         snapshot = service.take_snapshot(desk)
-        gates = service.gated(desk, snapshot, service.verified(desk, snapshot))
+        tip = str(service.verified(desk, snapshot).tip)
         mine = world.work.commit({"mine.txt": "mine\n"}, "Meanwhile")
-        done = service.applied(desk, snapshot, gates)
+        done = service.applied(desk, snapshot, tip)
         assert service.closed(desk).outcome is Outcome.LOCAL_LEFT
         assert world.work.head() == mine
-        assert world.fork.head("trunk") == gates.tip
+        assert world.fork.head("trunk") == tip
         assert "rebase --onto" in done.notes[0]
 
     def test_worktree_with_trunk_is_what_moves(self, world: World, tmp_path: Path) -> None:
@@ -316,11 +316,11 @@ class TestTheRemote:
         expected = world.fork.head("trunk")
         desk = world.desk()
         snapshot = service.take_snapshot(desk)
-        gates = service.gated(desk, snapshot, service.verified(desk, snapshot))
+        tip = str(service.verified(desk, snapshot).tip)
         actual = world.commit_fork({"c.txt": "meanwhile\n"})
         local = world.work.refs()
         with pytest.raises(PushRefused):
-            service.applied(desk, snapshot, gates)
+            service.applied(desk, snapshot, tip)
         report = service.closed(desk)
         assert report.outcome is Outcome.REMOTE_REFUSED
         assert report.error is not None
@@ -441,7 +441,7 @@ class TestGates:
         before = world.everything()
 
         def gates(desk: Desk, snapshot: Snapshot, verification: Verification) -> tuple[str, tuple[Gate, ...]]:
-            raise GitError("make test failed", code="forks.gate_failed", remedy="See its log.")
+            raise GateFailed("make test failed", remedy="See its log.")
 
         report = world.run(gates=gates)
         assert (report.outcome, report.exit_code, report.stopped_at) == (Outcome.GATES_FAILED, 14, "gates")
