@@ -7,5 +7,6 @@ pytest_plugins = [
     "tests.support.git_server",
     "tests.support.github",
     "tests.support.model_server",
+    "tests.support.rebases",
     "tests.support.updates",
 ]

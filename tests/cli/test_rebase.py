@@ -87,7 +87,7 @@ def terminal(
     upstream = seed.bare_clone(tmp_path / "upstream.git")
     seed.switch("trunk", "main")
     seed.commit({"a.txt": OURS}, "Patch")
-    fork = seed.bare_clone(tmp_path / "fork.git")
+    fork = seed.bare_clone(tmp_path / "home/forges/here/o/tool.git")
     work = fork.clone(tmp_path / "work", branch="trunk")
     work.git("remote", "add", "upstream", str(upstream.path))
     made = Terminal(upstream, fork, work, tmp_path / "home", tmp_path / "upkeep.yaml", database_url)
@@ -110,7 +110,7 @@ def test_a_clean_day_is_verified_gated_and_pushed_and_can_be_restored(terminal: 
     kinds = [kind for kind, _ in terminal.events(report["run_id"])]
     assert (kinds[0], kinds[-1]) == ("run.started", "run.ended")
     steps = [summary["step"] for kind, summary in terminal.events(report["run_id"]) if kind == "step.ended"]
-    assert steps == ["lock", "snapshot", "verify", "gates", "apply"]
+    assert steps == ["lock", "snapshot", "verify", "gates", "apply", "delta"]
     assert terminal.out().startswith("# tool: Nothing to do")
     restored = terminal.report("--restore", report["run_id"])
     assert (restored["outcome"], restored["restored"]) == ("restored", report["run_id"])

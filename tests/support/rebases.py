@@ -1,18 +1,27 @@
-"""A fork that is rebased without Dagster and without a database.
+"""A fork that is rebased without Dagster, and, unless a test brings one, without a database.
 
-What belongs here: the desk of one fork, and one rebase of it. What does not: what a rebase must do (the
-tests).
+What belongs here: an upstream, a fork and a person's working copy, the desk of that fork, and one rebase of it. What
+does not: what a rebase must do (the tests).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from tests.support.repositories import MakeRepository, RepoBuilder
 from upkeep.config import Settings
+from upkeep.forks import report as reporting
 from upkeep.forks import service
 from upkeep.forks.desk import Desk
+from upkeep.forks.outcomes import Outcome
 from upkeep.forks.report import Draft, Report
+
+TRUNK = "refs/heads/trunk"
+LINES = "".join(f"line {number}\n" for number in range(20))
 
 
 def make_desk(home: Path, run_id: str, fork: dict[str, Any], **options: Any) -> Desk:
@@ -27,3 +36,73 @@ def rebase(desk: Desk, *, restore: str | None = None, force: bool = False) -> Re
     *_, report = service.rebase(desk, service.held(desk, force=force), restore=restore)
     assert isinstance(report, Report)
     return report
+
+
+@dataclass
+class World:
+    """`upstream` and `fork` are bare and served; `work` is the person's clone with remotes `origin` and `upstream`."""
+
+    upstream: RepoBuilder
+    fork: RepoBuilder
+    work: RepoBuilder
+    home: Path
+    runs: int = 0
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def commit_upstream(self, changes: dict[str, str | bytes | None], message: str = "Upstream") -> str:
+        return self._commit(self.upstream, "main", changes, message)
+
+    def commit_fork(self, changes: dict[str, str | bytes | None], message: str = "Patch") -> str:
+        return self._commit(self.fork, "trunk", changes, message)
+
+    def _commit(self, bare: RepoBuilder, branch: str, changes: dict[str, str | bytes | None], message: str) -> str:
+        clone = bare.clone(self.home.parent / f"clone-{len(list(self.home.parent.iterdir()))}", branch=branch)
+        clone.clock = self.work.clock
+        sha = clone.commit(changes, message)
+        self.work.clock = clone.clock
+        clone.git("push", "-q", "origin", branch)
+        return sha
+
+    def desk(self, **options: Any) -> Desk:
+        self.runs += 1
+        place = {} if "url" in self.settings else {"path": self.work.path}
+        return make_desk(self.home, f"run-{self.runs}", {**place, **self.settings}, **options)
+
+    def run(self, *, restore: str | None = None, force: bool = False, **options: Any) -> Report:
+        report = rebase(self.desk(**options), restore=restore, force=force)
+        folder = reporting.folder_of(self.home, report)
+        assert reporting.read(folder / "report.json") == report
+        assert (folder / "summary.md").read_text().startswith("# fork: ")
+        assert not (self.home / "forks/fork/lock").exists() or report.outcome is Outcome.LOCKED
+        return report
+
+    def everything(self) -> dict[str, object]:
+        """All refs of all three, and the person's files, index and worktrees."""
+        git = self.work.path / ".git"
+        files = {path: path.read_bytes() for path in sorted(self.work.path.rglob("*.txt"))}
+        return {
+            **{name: each.git("for-each-ref") for name, each in vars(self).items() if isinstance(each, RepoBuilder)},
+            "HEAD": (git / "HEAD").read_text(),
+            "index": self.work.git_bytes("ls-files", "--stage", "-z"),
+            "worktrees": self.work.git("worktree", "list"),
+            "files": files,
+        }
+
+
+@pytest.fixture
+def world(make_repository: MakeRepository, tmp_path: Path) -> World:
+    seed = make_repository("seed")
+    seed.commit({"a.txt": LINES, "b.txt": LINES}, "Base")
+    upstream = seed.bare_clone(tmp_path / "upstream.git")
+    seed.switch("trunk", "main")
+    seed.commit({"a.txt": LINES.replace("line 3\n", "ours\n")}, "First patch")
+    seed.commit({"b.txt": LINES.replace("line 3\n", "ours\n")}, "Second patch")
+    fork = seed.bare_clone(tmp_path / "fork.git")
+    work = fork.clone(tmp_path / "work", branch="trunk")
+    work.git("branch", "-q", "main", "origin/main")
+    work.git("remote", "add", "upstream", str(upstream.path))
+    return World(upstream, fork, work, tmp_path / "home")
+
+
+def theirs(number: int = 15, text: str = "theirs") -> str:
+    return LINES.replace(f"line {number}\n", f"{text}\n")

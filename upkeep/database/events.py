@@ -12,6 +12,7 @@ summary holds references and numbers: shas, URLs, counts, seconds, reason codes.
     step.ended       step, seconds
     agent.ended      the fields of upkeep.agents.base.Usage, seconds, failed? (the error's code)
     pr.created, pr.adopted, pr.superseded, pr.closed       url
+    pr.edited, pr.reopened                                 url
     state.written, state.rebuilt                           the fields that changed
     lock.taken_over  holder, by force or not
 """
@@ -48,6 +49,8 @@ class EventType(StrEnum):
     PR_ADOPTED = "pr.adopted"
     PR_SUPERSEDED = "pr.superseded"
     PR_CLOSED = "pr.closed"
+    PR_EDITED = "pr.edited"
+    PR_REOPENED = "pr.reopened"
     STATE_WRITTEN = "state.written"
     STATE_REBUILT = "state.rebuilt"
     LOCK_TAKEN_OVER = "lock.taken_over"

@@ -148,6 +148,18 @@ model_requests = sa.Table(
 """Every request of every agent (`upkeep/agents/ledger.py`). `holder`: whose connection reserved it. A `presumed` one's
 figures never came, so all that was reserved counts as spent; a `released` one cost nothing."""
 
+patch_conflicts = sa.Table(
+    "patch_conflicts",
+    metadata,
+    sa.Column("fork", sa.Text, primary_key=True),
+    sa.Column("patch", sa.Text, primary_key=True),
+    sa.Column("at", _Moment, nullable=False, server_default=sa.func.now()),
+    sa.Column("run_id", sa.Text, nullable=False),
+    sa.Column("conflict", JSONB, nullable=False),
+)
+"""When each patch of a fork last did not go onto upstream. `patch` is `upkeep.forks.delta.key`; `conflict` a
+`ConflictingPatch` without its commands."""
+
 # Sync: what the hub knows of managed repositories (`upkeep/sync/`).
 
 repositories = sa.Table(

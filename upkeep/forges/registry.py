@@ -40,11 +40,12 @@ def open_forge(name: str, settings: Settings, database: Database) -> Forge:
 
 
 def open_local(name: str, settings: Settings, database: Database) -> LocalForge:
-    """A local forge: repositories under `<home>/forges/<name>`, and those that watches name by a path."""
+    """A local forge: repositories under `<home>/forges/<name>`, and those that watches and forks name by a path."""
     from upkeep.forges.local import LocalForge, local_path
 
-    targets = [watch.target for watch in settings.watches.values() if watch.target.forge == name]
-    places = {target.repo: path for target in targets if (path := local_path(target.url)) is not None}
+    targets = [(each.target.repo, each.target.url) for each in settings.watches.values() if each.target.forge == name]
+    targets += [(each.repo, each.url) for each in settings.forks.values() if each.forge == name and each.url]
+    places = {repo: path for repo, url in targets if (path := local_path(url)) is not None}
     return LocalForge(name, database, settings.home / "forges" / name, places)
 
 

@@ -104,7 +104,7 @@ class Report(Record):
     restored: str | None = Field(default=None, description="The run whose backup was put back.")
     restacks: tuple[Restack, ...] = ()
     warnings: tuple[EarlyWarning, ...] = ()
-    delta_pull_request: str | None = None
+    delta_pull_request: str | None = Field(default=None, description="Address of the pull request that shows the fork.")
     commands: tuple[Command, ...] = ()
     notes: tuple[str, ...] = ()
     next_actions: tuple[str, ...] = ()
@@ -130,6 +130,10 @@ class Draft:
     def override(self, flag: str) -> None:
         """Note a flag that waived a rule."""
         self.put(overrides=(*self.parts.get("overrides", ()), flag))
+
+    def note(self, text: str) -> None:
+        """Add a sentence for people. Commands in it stand between backticks."""
+        self.put(notes=(*self.parts.get("notes", ()), text))
 
     @contextmanager
     def step(self, name: str, command: str = "") -> Iterator[None]:

@@ -9,6 +9,7 @@ A step takes what the one before it returned. `rebase` is the order, for whoever
     verified          Verification   the rebase in memory; `judged` says whether the run ends here
     gated             Gated          the fork's gates on the tip, before anything is pushed
     applied           Applied        mirror, trunk, what is local
+    shown             Shown          the pull request that shows what the fork carries (`dashboard.py`)
     closed            Report         whatever happened
 
 What a verification made lies in the repository as objects without a ref from then on; the steps after it name it by its
@@ -26,10 +27,10 @@ from upkeep.database.events import EventType, Trigger
 from upkeep.database.server import Database
 from upkeep.errors import UpkeepError
 from upkeep.forks import apply as applying
+from upkeep.forks import dashboard, summary, verify, worktree
 from upkeep.forks import lock as folder_lock
 from upkeep.forks import report as reporting
 from upkeep.forks import snapshot as snapshots
-from upkeep.forks import summary, verify, worktree
 from upkeep.forks.apply import Applied
 from upkeep.forks.desk import Desk, GateFailed
 from upkeep.forks.lock import FolderLock
@@ -78,13 +79,16 @@ def _steps(desk: Desk, *, restore: str | None) -> Iterator[Record]:
         return
     verification = verified(desk, snapshot)
     yield verification
-    if judged(verification, verify_only=desk.verify_only) is not None:
-        return
-    gates = gated(desk, snapshot, verification)
-    yield gates
-    if gates.tip is None:
-        return
-    yield applied(desk, snapshot, gates.tip)
+    tip = None
+    if judged(verification, verify_only=desk.verify_only) is None:
+        gates = gated(desk, snapshot, verification)
+        yield gates
+        if gates.tip is None:
+            return
+        yield applied(desk, snapshot, gates.tip)
+        tip = gates.tip
+    if (shown := dashboard.shown(desk, snapshot, verification, tip)) is not None:
+        yield shown
 
 
 @contextlib.contextmanager
@@ -193,6 +197,8 @@ def applied(desk: Desk, snapshot: Snapshot, tip: str) -> Applied:
     """Push mirror and trunk, then move what is local. Raises PushRefused (exit 12), RepositoryNotReady (exit 11)."""
     command = f"git push --atomic --force-with-lease=refs/heads/{desk.fork.trunk}:{snapshot.trunk}"
     with desk.step("apply", command):
+        if tip != snapshot.trunk:
+            dashboard.open_again(desk)
         done = applying.apply(desk.place, snapshot, tip, desk.run_id, may=desk.check, seen=_seen_by(desk))
         desk.draft.put(applied=done)
         return done
@@ -228,6 +234,7 @@ def closed(desk: Desk) -> Report:
     written, the report that is returned says so."""
     if desk.report is not None:
         return desk.report
+    desk.draft.put(delta_pull_request=dashboard.link(desk))
     report = desk.draft.finish(conclusion(desk), desk.error)
     report = report.model_copy(update={"next_actions": tuple(summary.next_actions(report))})
     try:

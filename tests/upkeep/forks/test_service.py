@@ -6,15 +6,13 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.support.git_server import GitServer
-from tests.support.rebases import make_desk, rebase
-from tests.support.repositories import MakeRepository, RepoBuilder
+from tests.support.rebases import TRUNK, World, rebase, theirs
+from tests.support.repositories import RepoBuilder
 from upkeep.config import Version
 from upkeep.errors import PushRefused, RunCancelled
 from upkeep.forks import report as reporting
@@ -22,82 +20,10 @@ from upkeep.forks import service
 from upkeep.forks.desk import Desk, GateFailed
 from upkeep.forks.outcomes import Outcome
 from upkeep.forks.records import Verification
-from upkeep.forks.report import Gate, Report
+from upkeep.forks.report import Gate
 from upkeep.forks.snapshot import Snapshot
 
-TRUNK = "refs/heads/trunk"
-LINES = "".join(f"line {number}\n" for number in range(20))
 ODD = os.fsdecode(b"caf\xe9\n.txt")
-
-
-@dataclass
-class World:
-    """`upstream` and `fork` are bare and served; `work` is the person's clone with remotes `origin` and `upstream`."""
-
-    upstream: RepoBuilder
-    fork: RepoBuilder
-    work: RepoBuilder
-    home: Path
-    runs: int = 0
-    settings: dict[str, Any] = field(default_factory=dict)
-
-    def commit_upstream(self, changes: dict[str, str | bytes | None], message: str = "Upstream") -> str:
-        return self._commit(self.upstream, "main", changes, message)
-
-    def commit_fork(self, changes: dict[str, str | bytes | None], message: str = "Patch") -> str:
-        return self._commit(self.fork, "trunk", changes, message)
-
-    def _commit(self, bare: RepoBuilder, branch: str, changes: dict[str, str | bytes | None], message: str) -> str:
-        clone = bare.clone(self.home.parent / f"clone-{len(list(self.home.parent.iterdir()))}", branch=branch)
-        clone.clock = self.work.clock
-        sha = clone.commit(changes, message)
-        self.work.clock = clone.clock
-        clone.git("push", "-q", "origin", branch)
-        return sha
-
-    def desk(self, **options: Any) -> Desk:
-        self.runs += 1
-        place = {} if "url" in self.settings else {"path": self.work.path}
-        return make_desk(self.home, f"run-{self.runs}", {**place, **self.settings}, **options)
-
-    def run(self, *, restore: str | None = None, force: bool = False, **options: Any) -> Report:
-        report = rebase(self.desk(**options), restore=restore, force=force)
-        folder = reporting.folder_of(self.home, report)
-        assert reporting.read(folder / "report.json") == report
-        assert (folder / "summary.md").read_text().startswith("# fork: ")
-        assert not (self.home / "forks/fork/lock").exists() or report.outcome is Outcome.LOCKED
-        return report
-
-    def everything(self) -> dict[str, object]:
-        """All refs of all three, and the person's files, index and worktrees."""
-        git = self.work.path / ".git"
-        files = {path: path.read_bytes() for path in sorted(self.work.path.rglob("*.txt"))}
-        return {
-            **{name: each.git("for-each-ref") for name, each in vars(self).items() if isinstance(each, RepoBuilder)},
-            "HEAD": (git / "HEAD").read_text(),
-            "index": self.work.git_bytes("ls-files", "--stage", "-z"),
-            "worktrees": self.work.git("worktree", "list"),
-            "files": files,
-        }
-
-
-@pytest.fixture
-def world(make_repository: MakeRepository, tmp_path: Path) -> World:
-    seed = make_repository("seed")
-    seed.commit({"a.txt": LINES, "b.txt": LINES}, "Base")
-    upstream = seed.bare_clone(tmp_path / "upstream.git")
-    seed.switch("trunk", "main")
-    seed.commit({"a.txt": LINES.replace("line 3\n", "ours\n")}, "First patch")
-    seed.commit({"b.txt": LINES.replace("line 3\n", "ours\n")}, "Second patch")
-    fork = seed.bare_clone(tmp_path / "fork.git")
-    work = fork.clone(tmp_path / "work", branch="trunk")
-    work.git("branch", "-q", "main", "origin/main")
-    work.git("remote", "add", "upstream", str(upstream.path))
-    return World(upstream, fork, work, tmp_path / "home")
-
-
-def theirs(number: int = 15, text: str = "theirs") -> str:
-    return LINES.replace(f"line {number}\n", f"{text}\n")
 
 
 class TestADay:
@@ -479,7 +405,7 @@ class TestInterrupts:
         program = f"""
 import os, signal, sys
 from pathlib import Path
-from tests.support.rebases import make_desk, rebase
+from tests.support.rebases import LINES, TRUNK, World, make_desk, rebase, theirs
 left = {asked}
 def may():
     global left
@@ -511,7 +437,7 @@ rebase(make_desk(Path(sys.argv[2]), "killed", {{"path": sys.argv[1]}}, may=may))
         program = f"""
 import os, sys
 from pathlib import Path
-from tests.support.rebases import make_desk, rebase
+from tests.support.rebases import LINES, TRUNK, World, make_desk, rebase, theirs
 Path({str(tmp_path / "pid")!r}).write_text(str(os.getpid()))
 rebase(make_desk(Path(sys.argv[2]), "killed", {{"path": sys.argv[1]}}))
 """
