@@ -16,8 +16,9 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
-from upkeep.config import AgentSettings, GitHubForgeSettings, ScanAgentSettings, Settings, load
+from upkeep.config import AgentSettings, GiteaForgeSettings, GitHubForgeSettings, ScanAgentSettings, Settings, load
 from upkeep.errors import CommandNotFound, UpkeepError
 from upkeep.process import run
 
@@ -62,6 +63,8 @@ def probe_all(settings: Callable[[], Settings] = load) -> Iterator[Probe]:
         if isinstance(forge, GitHubForgeSettings) and _uses_forge(known, name):
             yield _guarded("gh", _gh)
             yield from _credentials(name, forge)
+        if isinstance(forge, GiteaForgeSettings) and (_uses_forge(known, name) or forge.orgs or forge.user_repos):
+            yield from _gitea(name, forge)
     for name, agent in sorted(known.agents.items()):
         if not isinstance(agent, ScanAgentSettings) and _uses_agent(known, name):
             yield from _agent(name, agent)
@@ -69,7 +72,9 @@ def probe_all(settings: Callable[[], Settings] = load) -> Iterator[Probe]:
 
 
 def _uses_forge(settings: Settings, name: str) -> bool:
-    return any(watch.target.forge == name for watch in settings.watches.values())
+    users = [watch.target.forge for watch in settings.watches.values()]
+    users += [fork.forge for fork in settings.forks.values()]
+    return name in users or any(each.forge == name for each in settings.repositories.values())
 
 
 def _uses_agent(settings: Settings, name: str) -> bool:
@@ -185,6 +190,36 @@ def _credentials(name: str, forge: GitHubForgeSettings) -> Iterator[Probe]:
     yield Probe(label, "ok", f"{forge.host} as {answer.body.get('login', 'unknown')}, by {how}")
     if "date" in answer.headers:
         yield _clock(parsedate_to_datetime(answer.headers["date"]), forge.host)
+
+
+def _gitea(name: str, forge: GiteaForgeSettings) -> Iterator[Probe]:
+    """The token as the forge sees it. Without one there is nothing to prove but that a Gitea answers."""
+    from upkeep.forges.gitea_api import GiteaApi
+
+    label = f"forge {name}"
+    try:
+        api = GiteaApi(forge.url, forge.token, deadline=PROBE_SECONDS)
+        answer = api.get("version")
+        version = answer.body.get("version", "of an unknown version")
+        who = api.get("user").body.get("login", "unknown") if forge.token else None
+    except UpkeepError as error:
+        yield _failed(label, error)
+        return
+    found = f"Gitea {version} at {api.host}"
+    plain = urlsplit(forge.url).scheme == "http" and urlsplit(forge.url).hostname not in (
+        "127.0.0.1",
+        "::1",
+        "localhost",
+    )
+    if who is None:
+        fix = f'Set forges.{name}.token: "${{GITEA_TOKEN}}" and the variable; docs/gitea.md says which scopes it needs.'
+        yield Probe(label, "warning", f"{found}, without a token: only what is public, and nothing can be written", fix)
+    elif plain:
+        yield Probe(label, "warning", f"{found} as {who}; the token travels in plain text", "Let `url` be https://….")
+    else:
+        yield Probe(label, "ok", f"{found} as {who}, by a token")
+    if "date" in answer.headers:
+        yield _clock(parsedate_to_datetime(answer.headers["date"]), api.host)
 
 
 def _clock(theirs: datetime, host: str) -> Probe:

@@ -6,6 +6,7 @@ pytest_plugins = [
     "tests.support.repositories",
     "tests.support.git_server",
     "tests.support.github",
+    "tests.support.gitea",
     "tests.support.model_server",
     "tests.support.rebases",
     "tests.support.updates",

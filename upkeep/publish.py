@@ -140,7 +140,7 @@ def superseded_by(pull_request: PullRequest) -> int | None:
 def link(to: PullRequest) -> str:
     """A link to another pull request of the same repository, for the body of one. `#1` or the full address would count
     as activity on the other one, and we tell by activity whether somebody touched it."""
-    return f"[#{to.number}](../pull/{to.number})"
+    return f"[#{to.number}]({to.relative_url or f'../pull/{to.number}'})"
 
 
 def pointer(to: PullRequest) -> str:

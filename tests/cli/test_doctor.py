@@ -9,6 +9,8 @@ import pytest
 
 from cli.probes import Probe, _clock, _disk, _guarded, _sandbox, _version, probe_all
 from tests.cli.test_update import upkeep
+from tests.support.gitea import TOKEN as GITEA_TOKEN
+from tests.support.gitea import Gitea
 from tests.support.github import BOT, TOKEN, GitHub
 from tests.support.updates import Pair
 from upkeep.config import Settings
@@ -100,6 +102,40 @@ def test_the_login_is_proven_against_the_forge(
     assert (found["forge hub"].found == f"github.com as {BOT}, by a token") == (status == "ok")
     assert bool(found["forge hub"].fix) == (status == "failed")
     assert token not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("token", "status", "words"),
+    [
+        (GITEA_TOKEN, "ok", f"Gitea 1.23.0 at HOST as {BOT}, by a token"),
+        (None, "warning", "without a token"),
+        ("gitea_wrongTokenOfTheTests012345", "failed", "invalid username, password or token"),
+    ],
+)
+def test_the_token_of_a_gitea_is_proven_against_it(
+    tmp_path: Path, gitea: Gitea, database_url: str, token: str | None, status: str, words: str
+) -> None:
+    settings = Settings.model_validate(
+        {
+            "home": tmp_path / "home",
+            "database_url": database_url,
+            "forges": {"coulomb": {"kind": "gitea", "url": gitea.url, "token": token, "orgs": ["coulomb"]}},
+        }
+    )
+
+    found = probes(settings)
+
+    assert found["forge coulomb"].status == status
+    assert words.replace("HOST", gitea.url.removeprefix("http://")) in found["forge coulomb"].found
+    assert bool(found["forge coulomb"].fix) == (status != "ok")
+    assert ("clock" in found) == (status != "failed")
+    assert str(token) not in str(found)
+
+
+def test_a_gitea_that_does_not_answer_is_a_failed_probe(tmp_path: Path, database_url: str) -> None:
+    forges = {"coulomb": {"kind": "gitea", "url": "http://127.0.0.1:1", "user_repos": True}}
+    settings = Settings.model_validate({"home": tmp_path / "home", "database_url": database_url, "forges": forges})
+    assert probes(settings)["forge coulomb"].status == "failed"
 
 
 def test_an_agent_without_its_program_fails_with_the_way_to_install_it(tmp_path: Path, database_url: str) -> None:

@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -116,6 +116,52 @@ class GitServer:
         self._closing.wait(60)
 
 
+def read_body(handler: BaseHTTPRequestHandler) -> bytes:
+    """The body of a request, chunked or not."""
+    if handler.headers.get("Transfer-Encoding", "").lower() != "chunked":
+        return handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+    body = b""
+    while size := int(handler.rfile.readline().split(b";")[0], 16):
+        body += handler.rfile.read(size)
+        handler.rfile.readline()
+    handler.rfile.readline()
+    return body
+
+
+def http_backend(
+    root: Path, method: str, target: str, headers: Mapping[str, str], body: bytes
+) -> tuple[int, dict[str, str], bytes]:
+    """Let `git http-backend` answer for the repositories below `root`: status, headers, content."""
+    url = urlsplit(target)
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(root),
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_COUNT": "2",
+        "GIT_CONFIG_KEY_0": "http.receivepack",
+        "GIT_CONFIG_VALUE_0": "true",
+        "GIT_CONFIG_KEY_1": "safe.directory",
+        "GIT_CONFIG_VALUE_1": "*",
+        "GIT_PROJECT_ROOT": str(root),
+        "GIT_HTTP_EXPORT_ALL": "1",
+        "GIT_PROTOCOL": headers.get("Git-Protocol", ""),
+        "REQUEST_METHOD": method,
+        "PATH_INFO": url.path,
+        "QUERY_STRING": url.query,
+        "CONTENT_TYPE": headers.get("Content-Type", ""),
+        "CONTENT_LENGTH": str(len(body)),
+        "HTTP_CONTENT_ENCODING": headers.get("Content-Encoding", ""),
+        "REMOTE_ADDR": "127.0.0.1",
+    }
+    done = subprocess.run(
+        ["git", "http-backend"], input=body, capture_output=True, env=environment, timeout=60, check=False
+    )
+    head, _, content = done.stdout.partition(b"\r\n\r\n")
+    answered = dict(line.split(": ", 1) for line in head.decode().split("\r\n") if ": " in line)
+    return int(answered.pop("Status", "200").split(" ")[0]), answered, content
+
+
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
@@ -148,14 +194,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.rfile.read1(64)
             self._hang_up()
             return
-        body = self._body()
+        body = read_body(self)
         if fault is not None and fault.kind != "drop-response":
             self._fail(owner, fault)
             return
         if not authorized:
             self._answer(401, {"WWW-Authenticate": 'Basic realm="tests"'}, b"login, please\n")
             return
-        status, headers, content = self._backend(owner, body)
+        status, headers, content = http_backend(owner.root, self.command, self.path, self.headers, body)
         if fault is not None:
             self._hang_up()
             return
@@ -181,46 +227,6 @@ class _Handler(BaseHTTPRequestHandler):
             return True
         expected = base64.b64encode(":".join(owner.login).encode()).decode()
         return self.headers.get("Authorization") == f"Basic {expected}"
-
-    def _body(self) -> bytes:
-        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
-            return self.rfile.read(int(self.headers.get("Content-Length", "0")))
-        body = b""
-        while size := int(self.rfile.readline().split(b";")[0], 16):
-            body += self.rfile.read(size)
-            self.rfile.readline()
-        self.rfile.readline()
-        return body
-
-    def _backend(self, owner: GitServer, body: bytes) -> tuple[int, dict[str, str], bytes]:
-        url = urlsplit(self.path)
-        environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(owner.root),
-            "GIT_CONFIG_GLOBAL": os.devnull,
-            "GIT_CONFIG_NOSYSTEM": "1",
-            "GIT_CONFIG_COUNT": "2",
-            "GIT_CONFIG_KEY_0": "http.receivepack",
-            "GIT_CONFIG_VALUE_0": "true",
-            "GIT_CONFIG_KEY_1": "safe.directory",
-            "GIT_CONFIG_VALUE_1": "*",
-            "GIT_PROJECT_ROOT": str(owner.root),
-            "GIT_HTTP_EXPORT_ALL": "1",
-            "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
-            "REQUEST_METHOD": self.command,
-            "PATH_INFO": url.path,
-            "QUERY_STRING": url.query,
-            "CONTENT_TYPE": self.headers.get("Content-Type", ""),
-            "CONTENT_LENGTH": str(len(body)),
-            "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
-            "REMOTE_ADDR": "127.0.0.1",
-        }
-        done = subprocess.run(
-            ["git", "http-backend"], input=body, capture_output=True, env=environment, timeout=60, check=False
-        )
-        head, _, content = done.stdout.partition(b"\r\n\r\n")
-        headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n") if ": " in line)
-        return int(headers.pop("Status", "200").split(" ")[0]), headers, content
 
     def _answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
         self.send_response(status)

@@ -1,8 +1,8 @@
 """What Upkeep asks of a forge, whoever runs it.
 
-What belongs here: the records (pull request, label) and the protocol that each forge implements in one module of its
-own. What does not: the order in which a publish happens (`upkeep/publish.py`), and git itself (`upkeep/git.py`): a
-forge only says which URL to push to and which credentials git shall use.
+What belongs here: the records (pull request, label, issue, comment) and the protocol that each forge implements in one
+module of its own. What does not: the order in which a publish happens (`upkeep/publish.py`), and git itself
+(`upkeep/git.py`): a forge only says which URL to push to and which credentials git shall use.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ class Label(BaseModel):
 
 
 class PullRequest(BaseModel):
-    """A pull request as the forge tells it. Times are UTC. `merged` is a state of its own, `closed` is without."""
+    """A pull request as the forge tells it. Times are UTC. `merged` is a state of its own, `closed` is without.
+
+    `relative_url` leads to it from text on the same repository, where that is not `../pull/NUMBER`."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -35,6 +37,7 @@ class PullRequest(BaseModel):
     repo: str
     number: int
     url: str
+    relative_url: str = ""
     state: Literal["open", "closed", "merged"]
     title: str
     body: str
@@ -48,6 +51,36 @@ class PullRequest(BaseModel):
     closed_at: datetime | None = None
     merged_at: datetime | None = None
     merge_commit_sha: str | None = None
+
+
+class Issue(BaseModel):
+    """An issue as the forge tells it. Times are UTC."""
+
+    model_config = ConfigDict(frozen=True)
+
+    forge: str
+    repo: str
+    number: int
+    url: str
+    state: Literal["open", "closed"]
+    title: str
+    body: str
+    author: str = ""
+    labels: tuple[str, ...] = ()
+    created_at: datetime
+    updated_at: datetime
+    closed_at: datetime | None = None
+
+
+class Comment(BaseModel):
+    """A comment on an issue or a pull request."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: int
+    author: str
+    body: str
+    created_at: datetime
 
 
 class Forge(Protocol):

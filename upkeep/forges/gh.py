@@ -23,6 +23,7 @@ from urllib.parse import urlencode
 from pydantic import SecretStr
 
 from upkeep.errors import AuthenticationFailed, CommandNotFound, ForgeError, ForgeUnavailable, RateLimited
+from upkeep.forges.patience import Patience
 from upkeep.process import MIB, Completed, Redactor, base_environment, run
 
 API_VERSION = "2022-11-28"
@@ -32,7 +33,6 @@ PAGE_SIZE = 100
 LARGEST_ANSWER = 64 * MIB
 """One line of JSON: a page of 100 pull requests with bodies of 65,536 characters is some 10 MB."""
 
-ATTEMPTS = 5
 ATTEMPT_SECONDS = 20.0
 SECONDARY_LIMIT_SECONDS = 60.0
 """What GitHub asks for when a secondary rate limit comes without Retry-After: "wait for at least one minute"."""
@@ -90,13 +90,12 @@ class GhApi:
         self._token = token
         self._environment = dict(environment or {})
         self._redact = Redactor([token.get_secret_value()] if token else [])
-        self._sleep = sleep
-        self._jitter = jitter
+        self._patience = Patience(deadline, sleep, jitter)
 
     def get(self, path: str, **query: str | int) -> Response:
         """Read, with repetitions. Raises ForgeUnavailable, RateLimited, AuthenticationFailed, ForgeError."""
         endpoint = f"{path}?{urlencode(query)}" if query else path
-        return self.patiently(lambda: self._once("GET", endpoint))
+        return self._patience.repeat(lambda: self._once("GET", endpoint))
 
     def pages(self, path: str, **query: str | int) -> Iterator[Response]:
         """Read page by page for as long as the answer has a `Link` to a next one."""
@@ -115,33 +114,7 @@ class GhApi:
         it took effect, and only if it did not (None) the change is sent again.
 
         Returns the answer, or what `look_up` found. Raises as `get`; a 422 is ForgeError `forge.invalid`."""
-        unknown = False
-
-        def attempt() -> Response | _Found:
-            nonlocal unknown
-            if unknown and (found := look_up()) is not None:
-                return found
-            try:
-                return self._once(method, path, payload)
-            except ForgeUnavailable:
-                unknown = True
-                raise
-
-        return self.patiently(attempt)
-
-    def patiently(self, attempt: Callable[[], _Found]) -> _Found:
-        """Repeat while the error is one that passes and the deadline leaves time: back-off doubles from half a second,
-        half of it jitter; a rate limit says itself how long to wait."""
-        ends = time.monotonic() + self.deadline
-        for number in range(1, ATTEMPTS + 1):
-            try:
-                return attempt()
-            except (ForgeUnavailable, RateLimited) as error:
-                pause = error.details.get("seconds", 2.0 ** (number - 2) * (0.5 + self._jitter() / 2))
-                if number == ATTEMPTS or time.monotonic() + pause >= ends:
-                    raise
-                self._sleep(pause)
-        raise AssertionError("unreachable: the last attempt returns or raises")
+        return self._patience.write(lambda: self._once(method, path, payload), look_up)
 
     def credentials(self) -> dict[str, str]:
         """Environment in which gh is logged in: the configured token alone, else gh's own login as we inherited it.

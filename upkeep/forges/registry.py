@@ -1,7 +1,7 @@
 """From a forge's name in the configuration to the forge.
 
 What belongs here: which settings make which forge. What does not: the forges. The modules are imported where they are
-needed: the one needs SQLAlchemy, the other does not.
+needed: one needs SQLAlchemy, another an HTTP client.
 """
 
 from __future__ import annotations
@@ -10,33 +10,40 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from upkeep.config import GitHubForgeSettings, LocalForgeSettings, Settings
+from upkeep.config import GiteaForgeSettings, GitHubForgeSettings, LocalForgeSettings, Settings
 from upkeep.database.server import Database
 from upkeep.errors import ConfigError
 from upkeep.faults import nearest
 from upkeep.forges.base import Forge
 
 if TYPE_CHECKING:
+    from upkeep.forges.gitea import GiteaForge
+    from upkeep.forges.github import GitHubForge
     from upkeep.forges.local import LocalForge
 
 
 def open_forge(name: str, settings: Settings, database: Database) -> Forge:
-    """The forge of that name. Nothing is asked of it yet. Raises ConfigError for a name that is not configured, or a
-    kind that this version does not have."""
+    """The forge of that name. Nothing is asked of it yet. Raises ConfigError `config.unknown_forge`,
+    `config.forge_url`."""
     if name not in settings.forges:
         raise ConfigError(f"there is no forge {name!r}" + nearest(name, settings.forges), code="config.unknown_forge")
     chosen = settings.forges[name]
     if isinstance(chosen, LocalForgeSettings):
         return open_local(name, settings, database)
-    if isinstance(chosen, GitHubForgeSettings):
-        from upkeep.forges.github import GitHubForge
+    return open_gitea(name, chosen) if isinstance(chosen, GiteaForgeSettings) else open_github(name, chosen)
 
-        return GitHubForge(name, host=chosen.host, token=chosen.token)
-    raise ConfigError(
-        f"forge {name!r} is of the kind {chosen.kind}, for which this version opens no pull requests yet",
-        code="config.forge_kind",
-        remedy="Use a forge of the kind github or local.",
-    )
+
+def open_github(name: str, chosen: GitHubForgeSettings) -> GitHubForge:
+    from upkeep.forges.github import GitHubForge
+
+    return GitHubForge(name, host=chosen.host, token=chosen.token)
+
+
+def open_gitea(name: str, chosen: GiteaForgeSettings) -> GiteaForge:
+    """Raises ConfigError `config.forge_url`."""
+    from upkeep.forges.gitea import GiteaForge
+
+    return GiteaForge(name, url=chosen.url, token=chosen.token)
 
 
 def open_local(name: str, settings: Settings, database: Database) -> LocalForge:
@@ -51,11 +58,18 @@ def open_local(name: str, settings: Settings, database: Database) -> LocalForge:
 
 def credentials_for(settings: Settings, url: str) -> tuple[Mapping[str, str], Mapping[str, str]]:
     """git configuration and environment for a URL: those of the configured forge that serves its host, else none."""
-    host = urlsplit(url).hostname
-    for name, forge in settings.forges.items():
-        if isinstance(forge, GitHubForgeSettings) and host is not None and forge.host == host:
-            from upkeep.forges.github import GitHubForge
-
-            opened = GitHubForge(name, host=forge.host, token=forge.token)
-            return opened.git_config(), opened.git_environment()
+    parts = urlsplit(url)
+    for name, chosen in settings.forges.items():
+        forge: Forge | None = None
+        if isinstance(chosen, GitHubForgeSettings) and parts.hostname is not None and chosen.host == parts.hostname:
+            forge = open_github(name, chosen)
+        elif isinstance(chosen, GiteaForgeSettings) and _origin(chosen.url) == _origin(url):
+            forge = open_gitea(name, chosen)
+        if forge is not None:
+            return forge.git_config(), forge.git_environment()
     return {}, {}
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port

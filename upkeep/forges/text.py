@@ -5,9 +5,9 @@ not: what a pull request says (each system's own template).
 
 Text by a model, an upstream author or a file is hostile until escaped: a mention notifies people, `#1` links and with
 "fixes" closes an issue, an image loads from a stranger's server, HTML hides things, `/merge` commands a bot. Rules:
-CommonMark 0.31, GFM's extended autolinks, and GitHub's own references (mentions, issue numbers, `GH-1`), which GitHub
-finds in the *rendered* text: a backslash or an entity does not stop those. They are broken with a zero-width space,
-written as the entity `&#8203;` so that it stays visible in the source.
+CommonMark 0.31, GFM's extended autolinks, Gitea's `!1`, and GitHub's own references (mentions, issue numbers, `GH-1`),
+which GitHub finds in the *rendered* text: a backslash or an entity does not stop those. They are broken with a
+zero-width space, written as the entity `&#8203;` so that it stays visible in the source.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TITLE_LIMIT = 256
 BREAK = "&#8203;"
 
 _PUNCTUATION = re.compile(r"[\\`*_\[\]|~$]")
-_REFERENCE = re.compile(r"@|#(?=\w)|\bGH(?=-\d)|:(?=//)|\bwww(?=\.)", re.IGNORECASE)
+_REFERENCE = re.compile(r"@|#(?=\w)|!(?=\d)|\bGH(?=-\d)|:(?=//)|\bwww(?=\.)", re.IGNORECASE)
 _LINE_START = re.compile(r"^(?:([#+\-=/:])|(\d+)([.)]))")
 
 

@@ -330,10 +330,10 @@ def test_forges_are_made_from_their_settings(database: Database, tmp_path: Path)
 
 
 def test_a_forge_that_cannot_be_opened_is_a_configuration_error(database: Database, tmp_path: Path) -> None:
-    settings = settings_with(tmp_path, hub={"kind": "gitea", "url": "https://git.example.com"})
-    with pytest.raises(ConfigError, match="yet") as caught:
+    settings = settings_with(tmp_path, hub={"kind": "gitea", "url": "git.example.com"})
+    with pytest.raises(ConfigError, match="plain address") as caught:
         open_forge("hub", settings, database)
-    assert caught.value.reason == "config.forge_kind"
+    assert caught.value.reason == "config.forge_url"
     with pytest.raises(ConfigError, match="did you mean here"):
         open_forge("heer", settings, database)
 

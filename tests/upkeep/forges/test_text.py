@@ -30,6 +30,7 @@ MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethro
 NASTY = [
     "@ada please merge",
     "fixes #1, closes o/r#2 and GH-3 and gh-4",
+    "closes !5 and o/r!6",
     "[click](http://evil.example) ![x](https://evil.example/pixel.png)",
     "<img src=x onerror=alert(1)> <!-- hidden --> <details>",
     "https://evil.example www.evil.example a@b.example",
@@ -48,7 +49,7 @@ NASTY = [
     "line\u2028separator\r\nand\rreturn",
     "&#8203;",
 ]
-LIVE = re.compile(r"@\w|#\d|\bGH-\d|://|\bwww\.", re.IGNORECASE)
+LIVE = re.compile(r"@\w|[#!]\d|\bGH-\d|://|\bwww\.", re.IGNORECASE)
 
 hostile = st.one_of(
     st.sampled_from(NASTY),
