@@ -22,6 +22,7 @@ from tests.support.gitea_server import READ, WRITE, GiteaServer, HostedRepositor
 from tests.support.repositories import RepoBuilder
 from upkeep.forges.gitea import GiteaForge
 
+TOKEN_VARIABLE = "GITEA_TOKEN"
 TOKEN = "gitea_canaryTokenOfTheTests0123456789abcdef"
 BOT = "upkeep-bot"
 SCOPES = {"repository": WRITE, "issue": WRITE, "organization": READ, "user": READ}
@@ -39,6 +40,7 @@ class Gitea:
         self.server.scopes[TOKEN] = SCOPES
         self.http = GiteaHttp(self.server, folder, tls=tls)
         self.url = self.http.url
+        self.env = {TOKEN_VARIABLE: TOKEN}
 
     @property
     def requests(self) -> list[Request]:

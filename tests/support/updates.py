@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
-from tests.support.github import GitHub, Hosted
+from tests.support.gitea import TOKEN_VARIABLE, Gitea
+from tests.support.github import GitHub
 from tests.support.repositories import RepoBuilder
 from upkeep.agents.base import Agent
 from upkeep.config import Settings, load
@@ -27,6 +28,9 @@ from upkeep.content import service
 from upkeep.content.desk import Desk, nothing, open_desk
 from upkeep.content.records import ChangeSet, GeneratedContent, PublishedUpdate
 from upkeep.database.server import Database, connect
+from upkeep.forges.base import Forge
+from upkeep.forges.local import LocalForge
+from upkeep.forges.registry import open_forge, open_local
 from upkeep.runs import open_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,6 +93,37 @@ def update_once(
         return Updated(run.outcome, run.reason, change_set, content, published)
 
 
+class Persons(Protocol):
+    """What people do to the pull requests of the dashboard, whichever forge it is on."""
+
+    def merges(self, number: int) -> object: ...
+
+    def closes(self, number: int) -> None: ...
+
+    def comments(self, number: int) -> None: ...
+
+    def opens(self, branch: str, *, body: str) -> int: ...
+
+
+@dataclass(frozen=True)
+class LocalPersons:
+    """People at the local forge."""
+
+    forge: LocalForge
+
+    def merges(self, number: int) -> object:
+        return self.forge.merge(REPO, number, by="ada", strategy="squash")
+
+    def closes(self, number: int) -> None:
+        self.forge.close(REPO, number, by="ada")
+
+    def comments(self, number: int) -> None:
+        self.forge.comment(REPO, number, by="ada", body="I am looking at it.")
+
+    def opens(self, branch: str, *, body: str) -> int:
+        return self.forge.create_pull_request(REPO, head=branch, base="main", title="t", body=body).number
+
+
 @dataclass
 class Pair:
     """An app (`app`, a working copy; `upstream`, the bare repository that is watched) and a dashboard."""
@@ -98,7 +133,7 @@ class Pair:
     upstream: RepoBuilder
     dashboard: RepoBuilder
     database: Database
-    hosted: Hosted | None = None
+    hosted: Persons | None = None
     environment: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -108,6 +143,14 @@ class Pair:
     @property
     def settings(self) -> Settings:
         return load(self.config)
+
+    @property
+    def forge(self) -> Forge:
+        return open_forge(self.settings.watch(WATCH).target.forge, self.settings, self.database)
+
+    @property
+    def persons(self) -> Persons:
+        return self.hosted or LocalPersons(open_local("here", self.settings, self.database))
 
     def push(self, changes: dict[str, str | None], message: str = "Change") -> str:
         """Commit to the app and push; return the new head."""
@@ -133,10 +176,11 @@ class Pair:
         return {name.removeprefix("refs/heads/"): sha for name, sha in self.dashboard.refs().items()}
 
 
-def _settings(folder: Path, upstream: RepoBuilder, dashboard_url: str, forge: str, more: str) -> None:
+def _settings(folder: Path, upstream: RepoBuilder, dashboard_url: str, forge: str, more: str, gitea_url: str) -> None:
     (folder / "upkeep.yaml").write_text(
         f"home: {folder / 'home'}\n"
         "forges:\n  github: {kind: github}\n"
+        f'  gitea: {{kind: gitea, url: "{gitea_url}", token: "${{{TOKEN_VARIABLE}}}"}}\n'
         f"watches:\n  {WATCH}:\n"
         f'    upstream: {{url: "{upstream.url}", branch: main, web: "https://git.example/ferry"}}\n'
         f'    target: {{url: "{dashboard_url}", base: main, forge: {forge}, repo: {REPO}}}\n'
@@ -146,18 +190,28 @@ def _settings(folder: Path, upstream: RepoBuilder, dashboard_url: str, forge: st
 
 @contextmanager
 def make_pair(
-    folder: Path, database: Database, *, github: GitHub | None = None, more: str = "", files: Path | None = None
+    folder: Path,
+    database: Database,
+    *,
+    github: GitHub | None = None,
+    gitea: Gitea | None = None,
+    more: str = "",
+    files: Path | None = None,
 ) -> Iterator[Pair]:
-    """The demo's app and dashboard, on `github` or on the local forge. `more` are further lines of the watch."""
+    """The demo's app and dashboard, on `github`, on `gitea` or on the local forge. `more` are further lines of the
+    watch."""
     app = RepoBuilder(folder / "app")
     app.commit_tree_of(SAMPLES / "app", "Start the app")
     upstream = app.bare_clone(folder / "upstream.git")
     source = RepoBuilder(folder / "dashboard-source")
     source.commit_tree_of(files or SAMPLES / "dashboard", "Start the dashboard")
-    hosted = github.repo(REPO, source) if github is not None else None
+    hosted = github.repo(REPO, source) if github else gitea.repo(REPO, source) if gitea else None
     dashboard = hosted.bare if hosted is not None else source.bare_clone(folder / "dashboard.git")
-    _settings(folder, upstream, dashboard.url, "here" if github is None else "github", more)
-    yield Pair(folder, app, upstream, dashboard, database, hosted, dict(github.env) if github else {})
+    name = "github" if github else "gitea" if gitea else "here"
+    address = gitea.url if gitea else "http://127.0.0.1:1"
+    _settings(folder, upstream, hosted.url if hosted else dashboard.url, name, more, address)
+    environment = dict(github.env) if github else gitea.env if gitea else {}
+    yield Pair(folder, app, upstream, dashboard, database, hosted, environment)
 
 
 @pytest.fixture
@@ -175,6 +229,29 @@ def github_pair(tmp_path: Path, database: Database, github: GitHub, monkeypatch:
     monkeypatch.setenv("PATH", f"{Path(github.gh).parent}{os.pathsep}{os.environ['PATH']}")
     with make_pair(tmp_path, database, github=github) as made:
         yield made
+
+
+@pytest.fixture
+def gitea_pair(tmp_path: Path, database: Database, gitea: Gitea, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pair]:
+    """A pair whose dashboard is on the fake Gitea, pushed to over HTTP with the token."""
+    for name, value in gitea.env.items():
+        monkeypatch.setenv(name, value)
+    with make_pair(tmp_path, database, gitea=gitea) as made:
+        yield made
+
+
+@pytest.fixture(params=["local", "gitea"])
+def each_pair(request: pytest.FixtureRequest) -> Pair:
+    """A pair on the local forge, and one on Gitea: for what must hold on every forge."""
+    made: Pair = request.getfixturevalue("pair" if request.param == "local" else f"{request.param}_pair")
+    return made
+
+
+@pytest.fixture(params=["github", "gitea"])
+def remote_pair(request: pytest.FixtureRequest) -> Pair:
+    """A pair on each forge that is reached over a network."""
+    made: Pair = request.getfixturevalue(f"{request.param}_pair")
+    return made
 
 
 def _main(config: Path, step: str) -> None:

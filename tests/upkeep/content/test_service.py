@@ -14,21 +14,11 @@ from upkeep.content.service import rebuild_state
 from upkeep.content.watching import poll_heads
 from upkeep.database.state import read_watch
 from upkeep.errors import BranchGone, ContentInvalid, RepositoryNotReady
-from upkeep.forges.local import LocalForge
-from upkeep.forges.registry import open_local
 from upkeep.publish import superseded_by
 
 
-def forge(pair: Pair) -> LocalForge:
-    return open_local("here", pair.settings, pair.database)
-
-
 def states(pair: Pair) -> dict[int, str]:
-    return {each.number: each.state for each in forge(pair).pull_requests(REPO)}
-
-
-def merge(pair: Pair, number: int, strategy: str = "squash") -> None:
-    forge(pair).merge(REPO, number, by="ada", strategy=strategy)  # type: ignore[arg-type]
+    return {each.number: each.state for each in pair.forge.pull_requests(REPO)}
 
 
 def recorded(pair: Pair, rev: str = "main") -> str:
@@ -43,31 +33,31 @@ def names(pair: Pair, rev: str) -> set[str]:
     return found
 
 
-def test_a_first_update_proposes_what_the_dashboard_lacks_and_leaves_main_alone(pair: Pair) -> None:
-    main = pair.branches()["main"]
-    done = pair.update()
+def test_a_first_update_proposes_what_the_dashboard_lacks_and_leaves_main_alone(each_pair: Pair) -> None:
+    main = each_pair.branches()["main"]
+    done = each_pair.update()
     assert (done.outcome, done.change_set.kind) == ("done", "bootstrap")
-    branch = BRANCH_PREFIX + pair.app.head()
-    assert set(pair.branches()) == {"main", branch}
-    assert pair.branches()["main"] == main
-    assert {"checkout coupon applied", "search no results shown"} <= names(pair, branch)
-    assert recorded(pair, branch) == pair.app.head()
-    with pair.database.session() as session:
+    branch = BRANCH_PREFIX + each_pair.app.head()
+    assert set(each_pair.branches()) == {"main", branch}
+    assert each_pair.branches()["main"] == main
+    assert {"checkout coupon applied", "search no results shown"} <= names(each_pair, branch)
+    assert recorded(each_pair, branch) == each_pair.app.head()
+    with each_pair.database.session() as session:
         state = read_watch(session, "ferry")
-    assert state.last_processed_commit == pair.app.head()
+    assert state.last_processed_commit == each_pair.app.head()
     assert state.attempts == {}
 
 
-def test_a_second_update_of_the_same_head_does_nothing(pair: Pair) -> None:
-    pair.update()
-    again = pair.update()
+def test_a_second_update_of_the_same_head_does_nothing(each_pair: Pair) -> None:
+    each_pair.update()
+    again = each_pair.update()
     assert (again.outcome, again.reason) == ("nothing_new", "pull_request_open")
-    assert states(pair) == {1: "open"}
+    assert states(each_pair) == {1: "open"}
 
 
 def test_many_commits_become_one_pull_request(pair: Pair) -> None:
     pair.update()
-    merge(pair, 1)
+    pair.persons.merges(1)
     for index in range(4):
         pair.push({CART: cart(*(f"cart event {number}" for number in range(index + 1)))})
     done = pair.update()
@@ -76,67 +66,67 @@ def test_many_commits_become_one_pull_request(pair: Pair) -> None:
     assert {f"cart event {number}" for number in range(4)} <= names(pair, BRANCH_PREFIX + pair.app.head())
 
 
-def test_the_base_is_what_the_content_records_after_a_squash_too(pair: Pair) -> None:
-    first = pair.app.head()
-    pair.update()
-    merge(pair, 1, "squash")
-    pair.push({CART: cart("cart opened")})
-    assert pair.update().change_set.base == first
+def test_the_base_is_what_the_content_records_after_a_squash_too(each_pair: Pair) -> None:
+    first = each_pair.app.head()
+    each_pair.update()
+    each_pair.persons.merges(1)
+    each_pair.push({CART: cart("cart opened")})
+    assert each_pair.update().change_set.base == first
 
 
-def test_an_untouched_open_pull_request_is_superseded_after_the_new_one_exists(pair: Pair) -> None:
-    pair.update()
-    pair.push({CART: cart("cart opened")})
-    done = pair.update()
-    assert states(pair) == {1: "closed", 2: "open"}
-    assert superseded_by(forge(pair).pull_request(REPO, 1)) == 2
-    assert {"cart opened", "checkout coupon applied"} <= names(pair, BRANCH_PREFIX + pair.app.head())
+def test_an_untouched_open_pull_request_is_superseded_after_the_new_one_exists(each_pair: Pair) -> None:
+    each_pair.update()
+    each_pair.push({CART: cart("cart opened")})
+    done = each_pair.update()
+    assert states(each_pair) == {1: "closed", 2: "open"}
+    assert superseded_by(each_pair.forge.pull_request(REPO, 1)) == 2
+    assert {"cart opened", "checkout coupon applied"} <= names(each_pair, BRANCH_PREFIX + each_pair.app.head())
     assert done.change_set.kind == "bootstrap"
 
 
-def test_a_persons_commit_is_built_upon_and_kept(pair: Pair) -> None:
-    pair.update()
-    branch = BRANCH_PREFIX + pair.app.head()
-    person = pair.dashboard.clone(pair.folder / "person", branch=branch)
+def test_a_persons_commit_is_built_upon_and_kept(each_pair: Pair) -> None:
+    each_pair.update()
+    branch = BRANCH_PREFIX + each_pair.app.head()
+    person = each_pair.dashboard.clone(each_pair.folder / "person", branch=branch)
     person.commit({"content/analytics/notes.md": "checked by ada\n"}, "Note")
     person.git("push", "-q", "origin", branch)
-    pair.push({CART: cart("cart opened")})
-    done = pair.update()
+    each_pair.push({CART: cart("cart opened")})
+    done = each_pair.update()
     assert done.change_set.stacked_on is not None
-    assert states(pair) == {1: "open", 2: "open"}
-    new = BRANCH_PREFIX + pair.app.head()
-    assert pair.dashboard.read(new, "content/analytics/notes.md") == b"checked by ada\n"
-    assert "cart opened" in names(pair, new)
-    assert pair.branches()[branch] == person.head()
+    assert states(each_pair) == {1: "open", 2: "open"}
+    new = BRANCH_PREFIX + each_pair.app.head()
+    assert each_pair.dashboard.read(new, "content/analytics/notes.md") == b"checked by ada\n"
+    assert "cart opened" in names(each_pair, new)
+    assert each_pair.branches()[branch] == person.head()
 
 
-def test_a_comment_of_a_person_keeps_a_pull_request_open_too(pair: Pair) -> None:
-    pair.update()
-    forge(pair).comment(REPO, 1, by="ada", body="I am looking at it.")
-    pair.push({CART: cart("cart opened")})
-    pair.update()
-    assert states(pair) == {1: "open", 2: "open"}
+def test_a_comment_of_a_person_keeps_a_pull_request_open_too(each_pair: Pair) -> None:
+    each_pair.update()
+    each_pair.persons.comments(1)
+    each_pair.push({CART: cart("cart opened")})
+    each_pair.update()
+    assert states(each_pair) == {1: "open", 2: "open"}
 
 
-def test_a_declined_pull_request_is_not_recreated_and_its_content_not_proposed_again(pair: Pair) -> None:
-    pair.update()
-    merge(pair, 1)
-    pair.push({CART: cart("cart opened")})
-    declined = pair.app.head()
-    pair.update()
-    forge(pair).close(REPO, 2, by="ada")
-    assert pair.update().reason == "pull_request_declined"
-    pair.push({CART: cart("cart opened", "cart closed")})
-    done = pair.update()
+def test_a_declined_pull_request_is_not_recreated_and_its_content_not_proposed_again(each_pair: Pair) -> None:
+    each_pair.update()
+    each_pair.persons.merges(1)
+    each_pair.push({CART: cart("cart opened")})
+    declined = each_pair.app.head()
+    each_pair.update()
+    each_pair.persons.closes(2)
+    assert each_pair.update().reason == "pull_request_declined"
+    each_pair.push({CART: cart("cart opened", "cart closed")})
+    done = each_pair.update()
     assert done.change_set.base == declined
-    found = names(pair, BRANCH_PREFIX + pair.app.head())
+    found = names(each_pair, BRANCH_PREFIX + each_pair.app.head())
     assert "cart closed" in found
     assert "cart opened" not in found
 
 
 def test_commits_without_any_effect_are_processed_and_covered_by_the_next_range(pair: Pair) -> None:
     pair.update()
-    merge(pair, 1)
+    pair.persons.merges(1)
     first = recorded(pair)
     quiet = pair.push({"README.md": "# Ferry, improved\n"})
     done = pair.update()
@@ -153,12 +143,12 @@ def test_rewritten_history_starts_at_the_merge_base_and_is_said_in_the_pull_requ
     start = pair.app.head()
     pair.push({CART: cart("cart opened")})
     pair.update()
-    merge(pair, 1)
+    pair.persons.merges(1)
     pair.app.reset(start)
     pair.push({CART: cart("cart shown")}, "Rewritten")
     done = pair.update()
     assert (done.change_set.kind, done.change_set.base) == ("rewritten", start)
-    body = forge(pair).pull_request(REPO, 2).body
+    body = pair.forge.pull_request(REPO, 2).body
     assert "history was rewritten" in body
     found = names(pair, BRANCH_PREFIX + pair.app.head())
     assert "cart shown" in found
@@ -167,7 +157,7 @@ def test_rewritten_history_starts_at_the_merge_base_and_is_said_in_the_pull_requ
 
 def test_history_without_common_ancestor_is_a_bootstrap(pair: Pair) -> None:
     pair.update()
-    merge(pair, 1)
+    pair.persons.merges(1)
     pair.app.git("checkout", "-q", "--orphan", "fresh")
     pair.push({CART: cart("cart opened")}, "New beginning")
     done = pair.update()
@@ -213,18 +203,18 @@ def test_three_failed_attempts_give_a_head_up_until_retry_or_a_new_head(pair: Pa
     assert pair.update(retry=True).outcome == "done"
 
 
-def test_lost_state_is_rebuilt_from_the_forge(pair: Pair) -> None:
-    pair.update()
-    with pair.database.session() as session:
+def test_lost_state_is_rebuilt_from_the_forge(each_pair: Pair) -> None:
+    each_pair.update()
+    with each_pair.database.session() as session:
         session.connection().exec_driver_sql("DELETE FROM upkeep.watches")
-    rebuilt = rebuild_state(pair.settings, "ferry", pair.database)
-    assert rebuilt.last_processed_commit == pair.app.head()
-    assert rebuilt.last_pr_url == forge(pair).pull_request(REPO, 1).url
+    rebuilt = rebuild_state(each_pair.settings, "ferry", each_pair.database)
+    assert rebuilt.last_processed_commit == each_pair.app.head()
+    assert rebuilt.last_pr_url == each_pair.forge.pull_request(REPO, 1).url
 
 
 def test_the_body_carries_the_same_for_machines(pair: Pair) -> None:
     pair.update()
-    body = forge(pair).pull_request(REPO, 1).body
+    body = pair.forge.pull_request(REPO, 1).body
     block = body.partition("```json\n")[2].partition("\n```")[0]
     record = json.loads(block)
     assert record["watch"] == "ferry"
@@ -233,19 +223,17 @@ def test_the_body_carries_the_same_for_machines(pair: Pair) -> None:
     assert record["counts"]["events_added"] == 2
 
 
-def test_two_watches_on_one_dashboard_leave_each_others_pull_requests_alone(pair: Pair) -> None:
-    pair.update()
+def test_two_watches_on_one_dashboard_leave_each_others_pull_requests_alone(each_pair: Pair) -> None:
+    each_pair.update()
     branch = BRANCH_PREFIX + "f" * 40
-    pair.dashboard.branch(branch, "main")
-    other = pair.dashboard.clone(pair.folder / "other", branch=branch)
+    each_pair.dashboard.branch(branch, "main")
+    other = each_pair.dashboard.clone(each_pair.folder / "other", branch=branch)
     other.commit({"content/web/x.md": "x\n"})
     other.git("push", "-q", "origin", branch)
-    forge(pair).create_pull_request(
-        REPO, head=branch, base="main", title="t", body="<!-- upkeep:update web -->\n\nOf another watch."
-    )
-    pair.push({CART: cart("cart opened")})
-    pair.update()
-    assert states(pair) == {1: "closed", 2: "open", 3: "open"}
+    each_pair.persons.opens(branch, body="<!-- upkeep:update web -->\n\nOf another watch.")
+    each_pair.push({CART: cart("cart opened")})
+    each_pair.update()
+    assert states(each_pair) == {1: "closed", 2: "open", 3: "open"}
 
 
 @pytest.fixture
