@@ -18,10 +18,12 @@ from tests.support.gitea import BOT, TOKEN, Gitea, Hosted, running_gitea
 from tests.support.gitea_server import ROOT_URL
 from tests.support.repositories import MakeRepository, RepoBuilder
 from tests.support.tools import tool
+from upkeep.config import Settings
 from upkeep.errors import AuthenticationFailed, ConfigError, ForgeError, ForgeUnavailable, GitError, RateLimited
 from upkeep.forges.base import Label
 from upkeep.forges.gitea import GiteaForge
 from upkeep.forges.gitea_api import checked
+from upkeep.forges.registry import credentials_for
 from upkeep.git import Repository
 
 REPO = "o/dashboard"
@@ -689,3 +691,13 @@ def test_addresses_for_people_are_those_of_gitea(gitea: Gitea) -> None:
 def test_nothing_is_imported_for_gitea_where_it_is_not_used() -> None:
     program = "import sys, upkeep.forges.registry, cli.main; sys.exit('httpx' in sys.modules)"
     assert subprocess.run([sys.executable, "-P", "-c", program], timeout=60, check=False).returncode == 0
+
+
+def test_a_url_of_the_forge_gets_its_credentials_and_no_other_does() -> None:
+    forges = {"coulomb": {"kind": "gitea", "url": "https://git.example:3000/gitea", "token": TOKEN}}
+    settings = Settings.model_validate({"forges": forges})
+    config, environment = credentials_for(settings, "https://git.example:3000/gitea/o/r.git")
+    assert environment == {"GITEA_TOKEN": TOKEN}
+    assert "credential.https://git.example:3000.helper" in config
+    for url in ("http://git.example:3000/o/r.git", "https://git.example/o/r.git", "git@git.example:o/r.git", "/srv/r"):
+        assert credentials_for(settings, url) == ({}, {})
