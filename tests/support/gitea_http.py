@@ -153,6 +153,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json;charset=utf-8")
         self.send_header("Content-Length", str(content_length))
+        self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(content[: len(content) // 2])
         self.close_connection = True
