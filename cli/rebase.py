@@ -1,29 +1,22 @@
 """`upkeep rebase`: one rebase of one fork, now.
 
-What belongs here: the command's arguments, the frame of the run (database, lock, events), what it prints, its exit
-code. What does not: the rebase (`upkeep/forks/service.py`), its gates (`upkeep/forks/gating.py`).
+What belongs here: the command's arguments, what it asks and prints, its exit code. What does not: the run
+(`orchestration/rebase.py`).
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from upkeep.config import Gate, Settings
-    from upkeep.database.server import Database
-    from upkeep.forks.gating import SandboxedGates
-    from upkeep.forks.report import Report
-
-_log = logging.getLogger(__name__)
+    from upkeep.config import Gate
 
 
 def rebase(
@@ -47,6 +40,7 @@ def rebase(
     Examples: `upkeep rebase tool --verify-only` · `upkeep rebase tool --yes` · `upkeep rebase tool --restore RUN`
     """
     from cli.output import emit_json, say
+    from cli.startup import quick_imports
     from upkeep.config import load
     from upkeep.forks import report as reporting
     from upkeep.forks import summary
@@ -54,70 +48,28 @@ def rebase(
     if restore is not None and verify_only:
         raise typer.BadParameter("--restore moves trunk; --verify-only moves nothing")
     settings = load()
-    report = execute(
-        settings,
-        fork,
-        verify_only=verify_only,
-        skip_gates=skip_gates,
-        ask=sys.stdin.isatty() and not yes,
-        restore=restore,
-        force=force or os.environ.get("FORCE_STALE_LOCK") == "1",
-        say=_progress(),
-    )
+    settings.fork(fork)
+    with quick_imports():
+        from orchestration.rebase import rebase as execute
+    from resources.forks import ask_nobody
+
+    with _progress() as (progress, ask):
+        report = execute(
+            settings,
+            fork,
+            verify_only=verify_only,
+            skip_gates=skip_gates,
+            restore=restore,
+            force=force or os.environ.get("FORCE_STALE_LOCK") == "1",
+            ask=ask if sys.stdin.isatty() and not yes else ask_nobody,
+            progress=progress,
+        )
     if json:
         emit_json(report)
     else:
         print(summary.render(report), end="")
     say(f"report: {reporting.folder_of(settings.home, report)}")
     raise typer.Exit(report.exit_code)
-
-
-def execute(
-    settings: Settings,
-    name: str,
-    *,
-    verify_only: bool = False,
-    skip_gates: bool = False,
-    ask: bool = False,
-    restore: str | None = None,
-    force: bool = False,
-    say: Callable[[str], None] = lambda _: None,
-) -> Report:
-    """Rebase one fork and return its report, which is written whatever happens.
-
-    Raises ConfigError for a fork that is not configured, and what is no Exception (Ctrl-C) after its report was
-    written. All else ends in the report.
-    """
-    from upkeep.forks import service
-    from upkeep.forks.desk import Desk
-    from upkeep.forks.report import Report
-
-    fork = settings.fork(name)
-    run_id = str(uuid.uuid4())
-    gates = None if skip_gates else _gates(ask, say)
-    desk = Desk(name, settings, run_id, _draft(name, run_id, verify_only, say), gates=gates, verify_only=verify_only)
-    if fork.stack_branches:
-        desk.draft.put(notes=("The branches on trunk were left alone: restack them by hand.",))
-    locks = service.opened(desk, _database(settings), trigger="cli", force=force)
-    *_, report = service.rebase(desk, locks, restore=restore)
-    assert isinstance(report, Report)
-    return report
-
-
-@contextmanager
-def _database(settings: Settings) -> Iterator[Database]:
-    from upkeep.database import schema
-    from upkeep.database.server import connect
-
-    with connect(settings.home, settings.database_url) as database:
-        schema.ensure(database)
-        yield database
-
-
-def _gates(ask: bool, say: Callable[[str], None]) -> SandboxedGates:
-    from upkeep.forks.gating import SandboxedGates
-
-    return SandboxedGates(asked=_ask if ask else lambda _: None, say=say)
 
 
 def _ask(gates: Sequence[Gate]) -> None:
@@ -134,23 +86,23 @@ def _ask(gates: Sequence[Gate]) -> None:
         )
 
 
-def _draft(name: str, run_id: str, verify_only: bool, say: Callable[[str], None]) -> Any:
-    from upkeep.forks.report import Draft
+@contextmanager
+def _progress() -> Iterator[tuple[Callable[[str], None], Callable[[Sequence[Gate]], None]]]:
+    """Who hears of each step, and who is asked about gates: a spinner on a terminal, plain lines with the time
+    elsewhere; on stderr either way."""
+    from cli.output import say, stderr
 
-    class Told(Draft):
-        """A draft whose steps the person hears of."""
+    console = stderr()
+    if not console.is_terminal:
+        started = time.monotonic()
+        yield (lambda line: say(f"[{time.monotonic() - started:5.1f} s] {line}")), _ask
+        return
+    with console.status("starting") as status:
 
-        @contextmanager
-        def step(self, name: str, command: str = "") -> Iterator[None]:
-            say(name)
-            with super().step(name, command):
-                yield
+        def ask(gates: Sequence[Gate]) -> None:
+            # A question is not to be drawn over.
+            status.stop()
+            _ask(gates)
+            status.start()
 
-    return Told(name, run_id, trigger="cli", verify_only=verify_only)
-
-
-def _progress() -> Callable[[str], None]:
-    from cli.output import say
-
-    started = time.monotonic()
-    return lambda line: say(f"[{time.monotonic() - started:5.1f} s] {line}")
+        yield status.update, ask

@@ -6,7 +6,6 @@ What belongs here: the command's arguments, what it prints, its exit code. What 
 
 from __future__ import annotations
 
-import gc
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -39,13 +38,14 @@ def update(
     Example: `upkeep update my-app --dry-run`
     """
     from cli.output import emit_json
+    from cli.startup import quick_imports
     from upkeep.config import load
     from upkeep.content.mermaid import start_spare
 
     settings = load()
     settings.watch(watch)
     start_spare()
-    with _without_gc():
+    with quick_imports():
         from orchestration.execute import update as execute
 
     with _progress() as say:
@@ -194,17 +194,6 @@ def _print_published(done: Update, *, dry_run: bool) -> None:
         print(f"pull request: {opened.url} ({done.published.outcome})")
     for old in done.published.superseded:
         print(f"superseded:   {old.url}")
-
-
-@contextmanager
-def _without_gc() -> Iterator[None]:
-    """Importing Dagster makes a million objects that stay: looking for garbage among them takes a sixth of the time."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 @contextmanager

@@ -16,11 +16,10 @@ from dagster import (
     op,
 )
 
-from assets import content, sync
+from assets import content, forks
 from orchestration.retention import prune
 from sensors.content import JOB as CONTENT_UPDATE
-from sensors.sync import JOB as REPOSITORY_SYNC
-from upkeep.config import ModelAgentSettings, Settings
+from upkeep.config import Fork, ModelAgentSettings, Settings
 
 SYSTEM_TAG = "upkeep/system"
 MAX_RUNTIME_TAG = "dagster/max_runtime"
@@ -30,9 +29,10 @@ AGENT_TRIES = 3
 """The first answer and two repairs of it, each of which may take the agent's whole time."""
 BESIDE_THE_AGENT_SECONDS = 30 * 60
 
-LONGEST_SYNC_SECONDS = 10 * 60
-"""A sync takes a second; one that is still alive after this hangs on a disk."""
+BESIDE_THE_GATES_SECONDS = 3 * 60 * 60
+"""Fetching, a rebase by git itself where the engine must not decide, restacking, the forge."""
 
+FORK_REBASE = "fork_rebase"
 HOUSEKEEPING = "housekeeping"
 
 
@@ -52,21 +52,34 @@ def content_update(settings: Settings) -> Any:
     )
 
 
+def fork_rebase(settings: Settings) -> Any:
+    """One rebase of one fork."""
+    return define_asset_job(
+        FORK_REBASE,
+        selection=AssetSelection.assets(*forks.ASSETS),
+        description="One rebase: upstream's head becomes a rebased, tested and pushed trunk, or a report why not.",
+        tags={SYSTEM_TAG: forks.GROUP, MAX_RUNTIME_TAG: str(longest_rebase_seconds(settings))},
+    )
+
+
+def longest_rebase_seconds(settings: Settings) -> int:
+    """More than any rebase of these settings needs that is still alive."""
+    return int(max(map(_gate_seconds, settings.forks.values()), default=0.0)) + BESIDE_THE_GATES_SECONDS
+
+
+def _gate_seconds(fork: Fork) -> float:
+    """All gates of a fork until each deadline: `prepare` and `run` have one each, a gate that fixes runs again on what
+    it fixed, and one that failed runs on the old trunk, too."""
+    return sum(
+        gate.timeout_minutes * 60 * (2 if gate.prepare else 1) * (1 + gate.fix + fork.baseline) for gate in fork.gates
+    )
+
+
 def longest_run_seconds(settings: Settings) -> int:
     """More than any run of these settings needs that is still alive."""
     agents = [settings.agents[watch.agent] for watch in settings.watches.values()]
     longest = max((agent.timeout_minutes for agent in agents if isinstance(agent, ModelAgentSettings)), default=0.0)
     return int(AGENT_TRIES * longest * 60) + BESIDE_THE_AGENT_SECONDS
-
-
-def repository_sync() -> Any:
-    """One sync of one repository."""
-    return define_asset_job(
-        REPOSITORY_SYNC,
-        selection=AssetSelection.assets(sync.WORKPLANS, sync.CONSISTENCY_REPORT, sync.SYNC_TIMESTAMPS),
-        description="One sync: workplan files and hub agree, and the timestamp moves; or a report says why not.",
-        tags={SYSTEM_TAG: sync.GROUP, MAX_RUNTIME_TAG: str(LONGEST_SYNC_SECONDS)},
-    )
 
 
 @op(name="prune", description="Deletes log lines that nobody reads any more; see orchestration/retention.py.")
@@ -86,4 +99,4 @@ def housekeeping() -> None:
 
 
 def default_jobs(settings: Settings) -> list[JobDefinition | Any]:
-    return [content_update(settings), repository_sync(), housekeeping]
+    return [content_update(settings), fork_rebase(settings), housekeeping]

@@ -1,18 +1,68 @@
 """What runs by the clock.
 
 What belongs here: schedules. What does not: jobs (`jobs.py`), and what waits for the outside world (`sensors/`).
+
+A fork's `schedule` is read in its `time_zone`, else in that of the machine: people write "5 in the morning" and mean
+their own. A time that a change of the clocks skips is made up for, and one that comes twice runs once (Dagster's rule).
 """
 
-from dagster import DefaultScheduleStatus, ScheduleDefinition
+import re
+from hashlib import sha256
 
-from orchestration.jobs import housekeeping
+import tzlocal
+from dagster import (
+    DefaultScheduleStatus,
+    RunRequest,
+    ScheduleDefinition,
+    ScheduleEvaluationContext,
+)
 
-default_schedules = [
-    ScheduleDefinition(
-        name="nightly_housekeeping",
-        job=housekeeping,
-        cron_schedule="17 3 * * *",
-        execution_timezone="UTC",
+from orchestration.jobs import FORK_REBASE, housekeeping
+from resources.forks import subject_of
+from resources.runs import SUBJECT_TAG
+from upkeep.config import Fork, Settings
+
+UTC = "UTC"
+
+
+def default_schedules(settings: Settings) -> list[ScheduleDefinition]:
+    rebases = [_rebase(name, fork, fork.schedule) for name, fork in settings.forks.items() if fork.schedule is not None]
+    return [nightly_housekeeping, *rebases]
+
+
+nightly_housekeeping = ScheduleDefinition(
+    name="nightly_housekeeping",
+    job=housekeeping,
+    cron_schedule="17 3 * * *",
+    execution_timezone=UTC,
+    default_status=DefaultScheduleStatus.RUNNING,
+)
+
+
+def _rebase(name: str, fork: Fork, line: str) -> ScheduleDefinition:
+    def ask(context: ScheduleEvaluationContext) -> RunRequest:
+        return RunRequest(partition_key=name, tags={SUBJECT_TAG: subject_of(name)})
+
+    return ScheduleDefinition(
+        name=schedule_name(name),
+        job_name=FORK_REBASE,
+        cron_schedule=line,
+        execution_timezone=fork.time_zone or machine_zone(),
+        execution_fn=ask,
         default_status=DefaultScheduleStatus.RUNNING,
+        description=f"Rebases the fork {name} on its upstream.",
     )
-]
+
+
+def schedule_name(fork: str) -> str:
+    """Dagster takes letters, digits and `_`; two forks never share a schedule."""
+    plain = re.sub(r"[^A-Za-z0-9]", "_", fork)
+    return f"rebase_{plain}" if plain == fork else f"rebase_{plain}_{sha256(fork.encode()).hexdigest()[:6]}"
+
+
+def machine_zone() -> str:
+    """The machine's time zone by its name; UTC where it says none, or two different ones."""
+    try:
+        return tzlocal.get_localzone_name() or UTC
+    except (LookupError, ValueError, OSError):
+        return UTC

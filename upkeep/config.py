@@ -10,6 +10,7 @@ the file are relative to the file.
 from __future__ import annotations
 
 import os
+import zoneinfo
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, TypeVar
@@ -29,6 +30,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from upkeep.cron import fault_in
 from upkeep.errors import ConfigError
 from upkeep.faults import Fault, explain, nearest
 from upkeep.scansettings import ScanSettings
@@ -222,13 +224,25 @@ def _gate(value: Any) -> Any:
     return {"run": value} if isinstance(value, str) else value
 
 
+def _cron(value: str | None) -> str | None:
+    if value is not None and (fault := fault_in(value)) is not None:
+        raise ValueError(fault)
+    return value
+
+
+def _zone(value: str | None) -> str | None:
+    if value is not None and value not in zoneinfo.available_timezones():
+        raise ValueError(f"there is no time zone {value!r}; an example is Europe/Berlin")
+    return value
+
+
 class Remotes(Section):
     fork: str = "origin"
     upstream: str = "upstream"
 
 
 class Fork(Section):
-    """A fork whose trunk is rebased on its upstream. Read here, acted on by the fork system."""
+    """A fork whose trunk is rebased on its upstream."""
 
     path: LocalPath | None = None
     url: str | None = None
@@ -251,7 +265,12 @@ class Fork(Section):
     repo: str
     delta_pull_request: bool = True
     max_days_behind: int = Field(default=3, gt=0)
-    schedule: str = "0 5 * * *"
+    schedule: Annotated[str | None, AfterValidator(_cron)] = Field(
+        default="0 5 * * *", description="Cron line of the daily run. null: only by hand."
+    )
+    time_zone: Annotated[str | None, AfterValidator(_zone)] = Field(
+        default=None, description="In which `schedule` is read. Unset: the machine's own."
+    )
 
 
 class Goal(Section):

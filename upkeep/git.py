@@ -16,7 +16,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
 
 from upkeep.errors import GitError, RepositoryNotReady
 from upkeep.plumbing import checkout, objects, transfer
@@ -51,7 +50,8 @@ class Commit:
     trailers: dict[str, list[str]]
 
 
-class TreeEntry(NamedTuple):
+@dataclass(frozen=True)
+class TreeEntry:
     """A file, link (`120000`) or submodule (`160000`, type `commit`) in a tree. `mode` is octal text."""
 
     mode: str

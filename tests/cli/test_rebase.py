@@ -11,7 +11,8 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from cli.rebase import execute, rebase
+from cli.rebase import _ask, rebase
+from orchestration.rebase import rebase as execute
 from tests.support.repositories import MakeRepository, RepoBuilder
 from tests.support.tools import tool
 from upkeep.config import load
@@ -92,6 +93,9 @@ def terminal(
     work.git("remote", "add", "upstream", str(upstream.path))
     made = Terminal(upstream, fork, work, tmp_path / "home", tmp_path / "upkeep.yaml", database_url)
     made.configure()
+    # A command sets these for the processes that it starts.
+    monkeypatch.setenv("UPKEEP_HOME", str(made.home))
+    monkeypatch.setenv("DAGSTER_HOME", "")
     monkeypatch.setenv("UPKEEP_CONFIG", str(made.configuration))
     monkeypatch.setenv("UPKEEP_DATABASE_URL", database_url)
     monkeypatch.delenv("FORCE_STALE_LOCK", raising=False)
@@ -156,7 +160,7 @@ def test_on_a_terminal_the_gates_are_asked_for(terminal: Terminal, answer: str, 
     terminal.commit_upstream(9)
     before = terminal.moved()
     app = typer.Typer()
-    app.command()(lambda: print(execute(load(), "tool", ask=True).outcome))
+    app.command()(lambda: print(execute(load(), "tool", ask=_ask).outcome))
     done = CliRunner().invoke(app, [], input=answer)
     assert done.stdout.endswith(f"\n{outcome}\n")
     assert "true (at most 30 min)" in done.stderr
@@ -219,15 +223,6 @@ def test_a_restore_that_only_verifies_is_wrong_usage(terminal: Terminal) -> None
 
 def test_a_restore_of_an_unknown_run_exits_12(terminal: Terminal) -> None:
     assert terminal.report("--restore", "nothing", exit_code=12)["error"]["code"] == "forks.no_backup"
-
-
-def test_branches_on_trunk_are_left_alone_and_the_report_says_so(terminal: Terminal) -> None:
-    terminal.work.git("branch", "-q", "topic", "trunk")
-    terminal.configure(stack_branches=["topic"])
-    terminal.commit_upstream(9)
-    before = terminal.work.head("topic")
-    assert terminal.report()["notes"] == ["The branches on trunk were left alone: restack them by hand."]
-    assert terminal.work.head("topic") == before
 
 
 def test_a_fork_by_url_is_gated_in_a_worktree_of_our_mirror(terminal: Terminal) -> None:

@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
+Locks = contextlib.AbstractContextManager[None]
+"""What a run is held under: see `service.opened`."""
+
+
 class GateFailed(UpkeepError):
     """A gate said no, or could not say anything. Nothing was pushed."""
 
@@ -54,13 +58,18 @@ def nothing() -> None:
     """The default of `Desk.may`."""
 
 
+def unheard(words: str) -> None:
+    """The default of `Desk.say`."""
+
+
 @dataclass
 class Desk:
     """Everything one rebase works with.
 
     `gates` None: they are left out (--skip-gates). `may` is asked before everything that leaves or moves, and raises
-    where we must not go on. `database`, `run` (the database's lock, the events) and `held` (the folder lock) are there
-    while the run is open, see `service.opened`. `error` is the first one that a step met, `report` what was written.
+    where we must not go on; `say` hears of each step. `pauses` are seconds between the tries of a step that the network
+    fails. `database`, `run` (the database's lock, the events) and `held` (the folder lock) are there while the run is
+    open, see `service.opened`. `error` is the first one that a step met, `report` what was written.
     """
 
     name: str
@@ -70,6 +79,8 @@ class Desk:
     gates: Gates | None = None
     verify_only: bool = False
     may: Callable[[], None] = nothing
+    say: Callable[[str], None] = unheard
+    pauses: tuple[float, ...] = (2.0, 15.0)
     database: Database | None = None
     run: Run | None = None
     held: FolderLock | None = None
@@ -137,6 +148,7 @@ class Desk:
     def step(self, name: str, command: str = "") -> Iterator[None]:
         """One step: timed in the report and in the events. The first error of a run is what it ended with."""
         started = time.monotonic()
+        self.say(name)
         try:
             with self.draft.step(name, command):
                 yield

@@ -84,12 +84,34 @@ class VersionBump(Record):
     reused: bool = False
 
 
+class Size(Record):
+    """How much a fork carries on top of upstream. Lines of binary files are not counted."""
+
+    files: int
+    lines_added: int
+    lines_deleted: int
+
+
+class Behind(Record):
+    """How far trunk is behind upstream: commits that it lacks, and since when the first of them has been upstream.
+
+    `since` is the committer date of the oldest one on upstream's first-parent line: when it was merged, not when it was
+    written. None: trunk lacks nothing."""
+
+    commits: int
+    since: datetime | None = None
+
+    def days(self, now: datetime) -> float:
+        return 0.0 if self.since is None else max(0.0, (now - self.since).total_seconds() / 86400)
+
+
 class Verification(Record):
     """What a rebase of `head` onto `onto` comes to, without anything having moved.
 
     `stack_tip` is what `git rebase` makes of the patches, `tip` is that with our own commits on top: exactly what is
     gated and pushed. Both are None where a patch conflicts. `method` says who decided, `reasons` why it was git in a
-    worktree. `behind` counts the upstream commits that trunk did not have.
+    worktree. `behind` counts the upstream commits that trunk did not have. `size` is what `tip` carries, or what trunk
+    carries now where a patch conflicts.
     """
 
     onto: str
@@ -107,6 +129,7 @@ class Verification(Record):
     own_before: tuple[OwnCommit, ...] = ()
     version: VersionBump | None = None
     escalated: tuple[str, ...] = Field(default=(), description="Paths that upstream changed and a person wants to see.")
+    size: Size | None = None
     seconds: float = 0.0
 
     @property

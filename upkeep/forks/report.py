@@ -21,7 +21,7 @@ from upkeep.errors import UpkeepError
 from upkeep.forks.apply import Applied
 from upkeep.forks.lock import Takeover
 from upkeep.forks.outcomes import Outcome, exit_code
-from upkeep.forks.records import ConflictingPatch, Record, Verification
+from upkeep.forks.records import Behind, ConflictingPatch, Record, Verification
 from upkeep.forks.snapshot import Snapshot
 
 SCHEMA_NAME = "rebase-report.schema.json"
@@ -101,6 +101,7 @@ class Report(Record):
     range_diff: str = Field(default="", description="How the kept patches changed by being moved; git-range-diff(1).")
     gates: tuple[Gate, ...] = ()
     applied: Applied | None = None
+    behind: Behind | None = Field(default=None, description="How far trunk is behind upstream after the run.")
     restored: str | None = Field(default=None, description="The run whose backup was put back.")
     restacks: tuple[Restack, ...] = ()
     warnings: tuple[EarlyWarning, ...] = ()

@@ -20,14 +20,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from upkeep.database.events import EventType, Trigger
 from upkeep.database.server import Database
-from upkeep.errors import UpkeepError
+from upkeep.errors import RemoteUnavailable, UpkeepError
 from upkeep.forks import apply as applying
-from upkeep.forks import dashboard, summary, verify, worktree
+from upkeep.forks import dashboard, measures, summary, verify, worktree
 from upkeep.forks import lock as folder_lock
 from upkeep.forks import report as reporting
 from upkeep.forks import snapshot as snapshots
@@ -37,10 +38,12 @@ from upkeep.forks.lock import FolderLock
 from upkeep.forks.outcomes import Outcome, as_event, outcome_of
 from upkeep.forks.place import committer_of
 from upkeep.forks.quarantine import quarantine
-from upkeep.forks.records import Record, Verification
+from upkeep.forks.records import Behind, Record, Verification
 from upkeep.forks.report import EarlyWarning, Gate, Gated, Report
 from upkeep.forks.snapshot import Snapshot
 from upkeep.runs import open_run
+
+_Found = TypeVar("_Found")
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +75,7 @@ def rebase(
 
 
 def _steps(desk: Desk, *, restore: str | None) -> Iterator[Record]:
-    snapshot = take_snapshot(desk)
+    snapshot = _patiently(desk, lambda: take_snapshot(desk))
     yield snapshot
     if restore is not None:
         yield restored(desk, snapshot, restore)
@@ -85,8 +88,8 @@ def _steps(desk: Desk, *, restore: str | None) -> Iterator[Record]:
         yield gates
         if gates.tip is None:
             return
-        yield applied(desk, snapshot, gates.tip)
         tip = gates.tip
+        yield _patiently(desk, lambda: applied(desk, snapshot, tip))
     if (shown := dashboard.shown(desk, snapshot, verification, tip)) is not None:
         yield shown
 
@@ -152,6 +155,9 @@ def verified(desk: Desk, snapshot: Snapshot) -> Verification:
             escalate=desk.fork.escalate,
             scratch=desk.trees,
         )
+        base, tip = (snapshot.upstream, result.tip) if result.tip else (result.base, snapshot.trunk)
+        if base is not None:
+            result = result.model_copy(update={"size": measures.size(place.git, base, tip)})
         if result.tip is not None and not result.unchanged:
             place.keep(result.tip, [snapshot.upstream, snapshot.trunk])
             desk.draft.put(range_diff=verify.range_diff(place, result))
@@ -234,7 +240,7 @@ def closed(desk: Desk) -> Report:
     written, the report that is returned says so."""
     if desk.report is not None:
         return desk.report
-    desk.draft.put(delta_pull_request=dashboard.link(desk))
+    desk.draft.put(delta_pull_request=dashboard.link(desk), behind=_behind(desk))
     report = desk.draft.finish(conclusion(desk), desk.error)
     report = report.model_copy(update={"next_actions": tuple(summary.next_actions(report))})
     try:
@@ -265,6 +271,31 @@ def conclusion(desk: Desk) -> Outcome:
     if done.local_trunk == "left":
         return Outcome.LOCAL_LEFT
     return Outcome.REBASED if done.pushed or not verification.unchanged else Outcome.NO_CHANGE
+
+
+def _behind(desk: Desk) -> Behind | None:
+    """How far trunk is behind now. None where the run did not even see it, or can no longer tell."""
+    snapshot, done = desk.draft.parts.get("snapshot"), desk.draft.parts.get("applied")
+    if snapshot is None:
+        return None
+    ref = f"refs/heads/{desk.fork.trunk}"
+    moved = {each.ref: each.after for each in (done.pushed if done else ())}
+    with contextlib.suppress(UpkeepError):
+        return measures.behind(desk.place.repository, snapshot.upstream, moved.get(ref, snapshot.trunk))
+    return None
+
+
+def _patiently(desk: Desk, step: Callable[[], _Found]) -> _Found:
+    """Do a step again where the network failed it: a night is not lost to a minute without it. What was pushed before
+    the answer was lost is found there; the lease stays that of the snapshot."""
+    for pause in desk.pauses:
+        try:
+            return step()
+        except RemoteUnavailable as error:
+            desk.say(f"{error.message}; trying again in {pause:g} s")
+            time.sleep(pause)
+            desk.again()
+    return step()
 
 
 def _seen_by(desk: Desk) -> Callable[[Applied], None]:

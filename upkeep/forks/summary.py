@@ -16,7 +16,7 @@ from upkeep.forks.report import Report
 
 _RANGE_DIFF_LIMIT = 40_000
 
-_HEADLINES = {
+HEADLINES = {
     Outcome.NO_CHANGE: "Nothing to do: trunk contains upstream and is what would be pushed",
     Outcome.VERIFIED: "Verified: the rebase is clean; nothing was moved",
     Outcome.REBASED: "Rebased and pushed",
@@ -36,7 +36,7 @@ _HEADLINES = {
 
 def render(report: Report) -> str:
     """The report for people, as Markdown."""
-    lines = [f"# {inline(report.fork)}: {_HEADLINES[report.outcome]}", "", *_head(report)]
+    lines = [f"# {inline(report.fork)}: {HEADLINES[report.outcome]}", "", *_head(report)]
     if report.error:
         lines += ["", "## What stopped it", "", inline(str(report.error.get("message", "")))]
         for name in ("expected", "actual", "ref", "holder"):
@@ -73,6 +73,9 @@ def _shas(report: Report) -> Iterator[str]:
     mirror = after.get(snapshot.mirror, snapshot.mirror) if snapshot.mirror != snapshot.trunk else snapshot.mirror
     yield f"| mirror | {code(snapshot.mirror or 'none')} | {code(mirror or 'none')} |"
     yield f"| upstream | {code(snapshot.upstream)} | |"
+    if report.behind and report.behind.since:
+        yield ""
+        yield f"Trunk lacks {report.behind.commits} upstream commit(s), the oldest of {report.behind.since:%Y-%m-%d}."
     if verification is not None:
         yield ""
         yield f"{verification.behind} commit(s) behind upstream; verified in {verification.seconds:.2f} s, " + (

@@ -311,6 +311,25 @@ class TestTheRemote:
         assert report.verification is not None
         assert git_server.repository("fork.git").head("trunk") == report.verification.tip
 
+    def test_network_that_fails_for_a_moment_costs_no_night(self, world: World, git_server: GitServer) -> None:
+        url = git_server.add(world.fork, "fork.git")
+        git_server.repository("fork.git").git("config", "http.receivepack", "true")
+        world.work.git("remote", "set-url", "origin", url)
+        world.commit_upstream({"a.txt": theirs()})
+        git_server.fail("drop-request", where="fork.git", times=1)
+        said: list[str] = []
+        report = world.run(say=said.append, pauses=(0.0,))
+        assert report.outcome is Outcome.REBASED
+        assert (report.stopped_at, report.error) == (None, None)
+        assert any("trying again" in line for line in said)
+
+    def test_network_that_stays_away_ends_the_run(self, world: World, git_server: GitServer) -> None:
+        world.work.git("remote", "set-url", "origin", git_server.add(world.fork, "fork.git"))
+        git_server.fail("drop-request", where="fork.git", times=9)
+        report = world.run(pauses=(0.0,))
+        assert (report.outcome, report.stopped_at) == (Outcome.FAILED, "snapshot")
+        assert [each.step for each in report.commands] == ["lock", "snapshot", "snapshot"]
+
     def test_relative_address_counts_from_the_repository(self, world: World) -> None:
         world.work.git("remote", "set-url", "upstream", "../upstream.git")
         world.commit_upstream({"a.txt": theirs()})

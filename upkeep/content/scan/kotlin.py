@@ -290,13 +290,12 @@ class KotlinReader(Reader):
 
     def _fields(self, values: SgNode, kind: str) -> Iterator[Field]:
         children = [child for child in values.children() if child.kind() not in {"comment", "multiline_comment"}]
-        kinds = [child.kind() for child in children]
         for number, child in enumerate(children):
-            if kinds[number] != kind:
+            if child.kind() != kind:
                 continue
             name = child_of(child, "simple_identifier")
             default = _assigned(child)
-            if default is None and kinds[number + 1 : number + 2] == ["="] and number + 2 < len(children):
+            if default is None and number + 2 < len(children) and children[number + 1].kind() == "=":
                 default = children[number + 2]
             before = children[number - 1].text() if number else ""
             yield Field(

@@ -43,12 +43,9 @@ class Missing:
     owner: Path | None = None
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Context:
-    """Where an expression stands, and what the parameters around it are.
-
-    Not to be changed, and yet not frozen: every step into an expression makes one, and freezing triples its cost.
-    """
+    """Where an expression stands, and what the parameters around it are."""
 
     file: File
     scope: Path = ()

@@ -1,0 +1,248 @@
+"""The fork system as assets: from upstream's head to a rebased trunk, and the report that says what came of it.
+
+What belongs here: which asset shows which record of a rebase, and the checks. What does not: any rule of the rebase, or
+its order (`upkeep/forks/service.py`). Every fork is a partition.
+
+All assets of a rebase are made by one step. They are one unit: held under one lock, pushed with the lease that the
+snapshot read, and told by one report, which is made whatever happened, and nobody can ask for a push without the
+verification that it rests on. What was not reached is not made, and the step then fails with the report's own words. A
+run that is asked for without `rebased_trunk` only verifies.
+
+https://docs.dagster.io/guides/build/assets/defining-assets#multi-asset
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from dagster import (
+    AssetCheckResult,
+    AssetCheckSeverity,
+    AssetCheckSpec,
+    AssetExecutionContext,
+    AssetKey,
+    AssetOut,
+    AssetsDefinition,
+    AssetSpec,
+    DataVersion,
+    Failure,
+    MaterializeResult,
+    PreviewWarning,
+    StaticPartitionsDefinition,
+    multi_asset,
+)
+
+from assets import fork_metadata as metadata
+from resources.forks import ForkDesks
+from upkeep.forks import service
+from upkeep.forks.apply import Applied
+from upkeep.forks.desk import Desk
+from upkeep.forks.records import Record, Verification
+from upkeep.forks.report import Gated, Report
+from upkeep.forks.snapshot import Snapshot
+from upkeep.forks.summary import HEADLINES
+
+GROUP: Final = "forks"
+OWNERS = ["team:upkeep"]
+
+UPSTREAM_REPOSITORY = AssetKey([GROUP, "upstream_repository"])
+FORK_REPOSITORY = AssetKey([GROUP, "fork_repository"])
+SNAPSHOT = AssetKey([GROUP, "snapshot"])
+VERIFICATION = AssetKey([GROUP, "verification"])
+GATE_RESULTS = AssetKey([GROUP, "gate_results"])
+REBASED_TRUNK = AssetKey([GROUP, "rebased_trunk"])
+REPORT = AssetKey([GROUP, "report"])
+
+CHECK_PATCHES_GO = "patches_go"
+CHECK_NOBODY_NEEDED = "no_person_is_needed"
+CHECK_GATES_PASS = "gates_pass"
+CHECK_CURRENT = "trunk_is_current"
+
+Event = MaterializeResult[Any] | AssetCheckResult
+
+
+def events_of(desk: Desk, found: Record) -> Iterator[Event]:
+    """What a step found, as its asset and the checks on it."""
+    match found:
+        case Snapshot():
+            version = f"{found.trunk}..{found.upstream}"
+            yield _made(SNAPSHOT, found, version, metadata.of_snapshot(found))
+        case Verification():
+            version = found.tip or f"{found.head}..{found.onto}"
+            yield _made(VERIFICATION, found, version, metadata.of_verification(found))
+            yield _patches_go(found)
+            yield _nobody_needed(found)
+        case Gated():
+            yield _made(GATE_RESULTS, found, found.tip or found.verified, metadata.of_gates(found))
+            said = found.failure or ("all passed" if found.gates else "there was nothing to gate")
+            yield _check(GATE_RESULTS, CHECK_GATES_PASS, passed=found.tip is not None, says=said)
+        case Applied():
+            trunk = metadata.trunk_after(desk.fork.trunk, found)
+            yield _made(REBASED_TRUNK, found, trunk or "unchanged", metadata.of_applied(found))
+        case Report():
+            # The range-diff may have a megabyte. It lies in the file.
+            kept = found.model_copy(update={"range_diff": ""})
+            yield _made(REPORT, kept, found.run_id, metadata.of_report(found, desk.home))
+            yield from _is_current(desk, found)
+
+
+def _made(key: AssetKey, record: Record, version: str, values: Mapping[str, Any]) -> MaterializeResult[Any]:
+    return MaterializeResult(asset_key=key, value=record, metadata=values, data_version=DataVersion(version))
+
+
+def _check(key: AssetKey, name: str, *, passed: bool, says: str, **values: Any) -> AssetCheckResult:
+    return AssetCheckResult(asset_key=key, check_name=name, passed=passed, description=says, metadata=values)
+
+
+def _patches_go(found: Verification) -> AssetCheckResult:
+    conflicts = found.conflicts
+    said = f"{len(found.kept)} patches go, {len(found.dropped)} are not needed any more"
+    if conflicts:
+        first = conflicts[0]
+        said = f"{len(conflicts)} of {len(found.kept) + len(conflicts)} patches conflict, the first is {first.number}"
+        said += f": {first.subject}"
+    table = metadata.conflicts(conflicts)
+    return _check(VERIFICATION, CHECK_PATCHES_GO, passed=not conflicts, says=said, conflicts=table)
+
+
+def _nobody_needed(found: Verification) -> AssetCheckResult:
+    changed = () if found.unchanged else found.escalated
+    said = f"upstream changed {len(changed)} paths that a person wants to see" if changed else "nothing is escalated"
+    return _check(VERIFICATION, CHECK_NOBODY_NEEDED, passed=not changed, says=said, paths=list(changed[:100]))
+
+
+def _is_current(desk: Desk, report: Report) -> Iterator[AssetCheckResult]:
+    if report.behind is None:
+        return
+    days, most = report.behind.days(datetime.now(UTC)), desk.fork.max_days_behind
+    yield AssetCheckResult(
+        asset_key=REBASED_TRUNK,
+        check_name=CHECK_CURRENT,
+        passed=days <= most,
+        severity=AssetCheckSeverity.ERROR,
+        description=f"{report.behind.commits} commits behind upstream, for {days:.1f} days; {most} are allowed",
+        metadata={"commits_behind": report.behind.commits, "days_behind": round(days, 2)},
+    )
+
+
+def failure_of(report: Report) -> Failure:
+    """Why a run ended with another exit code than 0, as Dagster shows it."""
+    error = report.error or {}
+    return Failure(
+        description=str(error.get("message") or HEADLINES[report.outcome]),
+        metadata={
+            "outcome": str(report.outcome),
+            "exit_code": report.exit_code,
+            "code": str(error.get("code", "")),
+            "next": metadata.next_actions(report),
+        },
+        allow_retries=False,
+    )
+
+
+_DESCRIPTIONS = {
+    SNAPSHOT: "Every commit that a rebase starts from: trunk, mirror and upstream with their remotes, and the branches "
+    "on trunk, read before anything else. The remote trunk's SHA is the lease of every later push.",
+    VERIFICATION: "What rebasing trunk on upstream comes to, made in memory: the exact commit that would be pushed, or "
+    "every patch that conflicts, with the upstream merge that broke it. Nothing has moved.",
+    GATE_RESULTS: "What the fork's own format and test commands say of the verified commit, in the sandbox, before "
+    "anything is pushed. What a gate mends becomes a commit of ours on top.",
+    REBASED_TRUNK: "The fork's trunk on its remote: rebased, pushed with a lease together with a backup of the old "
+    "one, and then brought to the repository here. It is exactly the commit that was verified and gated.",
+    REPORT: "What one run did and where it stopped, written whatever happened: SHAs before and after, patches, gates, "
+    "and what a person does next.",
+}
+
+ASSETS = tuple(_DESCRIPTIONS)
+"""What one rebase makes, in its order."""
+
+_KINDS = {REPORT: {"markdown"}}
+
+_DEPENDENCIES: Mapping[AssetKey, set[AssetKey]] = {
+    SNAPSHOT: {UPSTREAM_REPOSITORY, FORK_REPOSITORY},
+    VERIFICATION: {SNAPSHOT},
+    GATE_RESULTS: {VERIFICATION},
+    REBASED_TRUNK: {GATE_RESULTS},
+    REPORT: {REBASED_TRUNK},
+}
+
+_CHECKS = (
+    (VERIFICATION, CHECK_PATCHES_GO, "Whether every patch of the fork goes onto upstream's head."),
+    (VERIFICATION, CHECK_NOBODY_NEEDED, "Whether upstream left the paths alone whose change a person wants to see."),
+    (GATE_RESULTS, CHECK_GATES_PASS, "Whether every gate passed on the commit that is to be pushed."),
+    (REBASED_TRUNK, CHECK_CURRENT, "Whether trunk is behind upstream for no more than `max_days_behind` days."),
+)
+
+
+def fork_assets(forks: StaticPartitionsDefinition) -> list[AssetsDefinition | AssetSpec]:
+    """The graph of the fork system, partitioned by fork."""
+    common: dict[str, Any] = {"group_name": GROUP, "owners": OWNERS}
+    outs = {
+        key.path[-1]: AssetOut(
+            key=key,
+            description=description,
+            kinds=_KINDS.get(key, {"git"}),
+            is_required=False,
+            **common,
+        )
+        for key, description in _DESCRIPTIONS.items()
+    }
+
+    @multi_asset(
+        name="rebase",
+        outs=outs,
+        deps=[UPSTREAM_REPOSITORY, FORK_REPOSITORY],
+        internal_asset_deps={key.path[-1]: needed for key, needed in _DEPENDENCIES.items()},
+        check_specs=_check_specs(forks),
+        partitions_def=forks,
+        # Otherwise every check has to have a result, also where nothing was checked.
+        can_subset=True,
+    )
+    def rebase(context: AssetExecutionContext, fork_desks: ForkDesks) -> Iterator[Event]:
+        whole = REBASED_TRUNK in context.selected_asset_keys
+        desk, locks = fork_desks.desk(context.run, context.instance, context.log.info, may_move=whole)
+        for found in service.rebase(desk, locks, restore=fork_desks.restore):
+            yield from _wanted(context, events_of(desk, found))
+        assert desk.report is not None
+        if desk.report.exit_code:
+            raise failure_of(desk.report)
+
+    return [
+        AssetSpec(
+            UPSTREAM_REPOSITORY,
+            description="The project that is forked, as its developers push to it. Upkeep reads it and never writes.",
+            kinds={"git"},
+            **common,
+        ),
+        AssetSpec(
+            FORK_REPOSITORY,
+            description="The fork on its forge. Its people push patches to trunk; Upkeep rebases trunk, and moves the "
+            "mirror branch forward.",
+            kinds={"git"},
+            **common,
+        ),
+        rebase,
+    ]
+
+
+def _wanted(context: AssetExecutionContext, events: Iterator[Event]) -> Iterator[Event]:
+    """What the run was asked for; Dagster takes nothing else."""
+    checks = {(key.asset_key, key.name) for key in context.selected_asset_check_keys}
+    for event in events:
+        if isinstance(event, AssetCheckResult):
+            chosen = (event.asset_key, event.check_name) in checks
+        else:
+            chosen = event.asset_key in context.selected_asset_keys
+        if chosen:
+            yield event
+
+
+def _check_specs(forks: StaticPartitionsDefinition) -> list[AssetCheckSpec]:
+    with warnings.catch_warnings():
+        # Without it a check has one result for all forks. Dagster 1.13 calls the argument a preview.
+        warnings.filterwarnings("ignore", "Specifying a partitions_def on an AssetCheckSpec", PreviewWarning)
+        return [
+            AssetCheckSpec(name, asset=key, description=description, partitions_def=forks)
+            for key, name, description in _CHECKS
+        ]
