@@ -1,12 +1,18 @@
-"""How assets are cut into partitions: one key a watch, one a fork.
+"""How assets are cut into partitions: one key a watch, one a fork, one a managed repository.
 
-What belongs here: partition definitions made from settings. What does not: assets. Watches and forks are static
-partitions, because a run of a name that nobody configured must be refused before it starts.
+What belongs here: partition definitions. What does not: assets. Watches and forks are static partitions, because a run
+of a name that nobody configured must be refused before it starts. Repositories are registered while Dagster runs, so
+theirs are dynamic: `sensors/sync.py` and `sensors/events.py` keep them equal to the registry.
 """
 
-from dagster import StaticPartitionsDefinition
+from dagster import DynamicPartitionsDefinition, StaticPartitionsDefinition
 
 from upkeep.config import Settings
+
+REPOSITORIES = "repositories"
+
+repository_partitions = DynamicPartitionsDefinition(name=REPOSITORIES)
+"""One partition a managed repository, by its slug."""
 
 
 def watch_partitions(settings: Settings) -> StaticPartitionsDefinition:

@@ -5,6 +5,8 @@ What belongs here: the play. What does not: anything that an update does: it is 
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -145,15 +147,24 @@ def _show(sample: Sample, updates: list[Update], config: Path) -> None:
         _show_pull_request(console, sample, update)
     console.print("\n[bold]Where to look next[/]")
     last = next((number for update in reversed(updates) if (number := _number(update))), 1)
-    for command, what in (
-        (f"upkeep pr show {last}", "the whole pull request as its reviewer sees it"),
+    upkeep = _our_name()
+    hints = (
+        (f"{upkeep} pr show {last}", "the whole pull request as its reviewer sees it"),
         ("make up", "Dagster's UI: the lineage from upstream head to pull request; stop it with Ctrl-C"),
         (f"git clone {sample.app.path}", "push a commit to the app while `make up` runs: a pull request appears"),
-        ("upkeep explain demo", "why nothing happens just now"),
-        ('upkeep query "select * from metrics.runs"', "one row a run"),
-    ):
-        console.print(f"  {command:<48} {what}", soft_wrap=True, markup=False)
+        (f"{upkeep} explain demo", "why nothing happens just now"),
+        (f'{upkeep} query "select * from metrics.runs"', "one row a run"),
+    )
+    width = max(len(command) for command, _ in hints)
+    for command, what in hints:
+        console.print(f"  {command:<{width}}  {what}", soft_wrap=True, markup=False)
     console.print(f"\nconfiguration: {config}", soft_wrap=True, markup=False)
+
+
+def _our_name() -> str:
+    """Return what to type for this command: `make demo` calls it by a path that a shell does not search."""
+    called = Path(sys.argv[0])
+    return str(called) if called.name == "upkeep" and shutil.which("upkeep") is None else "upkeep"
 
 
 def _show_pull_request(console: Console, sample: Sample, update: Update) -> None:

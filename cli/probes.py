@@ -164,15 +164,19 @@ def _database(settings: Settings) -> Probe:
 
 
 def _mermaid(settings: Settings) -> Iterator[Probe]:
-    from upkeep.content.mermaid import NodeMermaid
+    from upkeep.content.mermaid import MermaidUnavailable, NodeMermaid
 
-    missing = NodeMermaid().missing()
-    if missing is None:
-        yield Probe("mermaid", "ok", "Node's parser is installed")
+    try:
+        (verdict,) = NodeMermaid(deadline=PROBE_SECONDS).check(["flowchart TD\n  a --> b"])
+        missing = "" if verdict.ok else f"it refuses a plain diagram: {verdict.message}"
+        fix = "Remove the folder node_modules of upkeep/content/mermaid_check, then run `make tools`."
+    except MermaidUnavailable as error:
+        missing, fix = error.message, error.remedy
+    if not missing:
+        yield Probe("mermaid", "ok", "Mermaid's own parser answers")
         return
     needed = any(not isinstance(settings.agents[each.agent], ScanAgentSettings) for each in settings.watches.values())
     effect = "what a model writes is not published without it" if needed else "diagrams are checked by ours alone"
-    fix = "Install Node 20 or newer, then run `npm ci` in upkeep/content/mermaid_check."
     yield Probe("mermaid", "failed" if needed else "warning", f"{missing}: {effect}", fix)
 
 

@@ -12,13 +12,17 @@ from dagster import Definitions, LoggerDefinition, in_process_executor
 from assets.content import content_assets
 from assets.forks import fork_assets
 from assets.partitions import fork_partitions, watch_partitions
+from assets.sync import sync_assets
 from orchestration.io import RecordIOManager
 from orchestration.jobs import default_jobs
 from orchestration.schedules import default_schedules
 from resources.content import ContentDesk, open_content_desk
 from resources.forks import ForkDesks, ask_nobody, tell_nobody
 from sensors.content import content_sensor
+from sensors.events import events_sensor
 from sensors.failures import failure_sensors
+from sensors.sync import sync_sensor
+from sensors.sync_events import translate
 from upkeep.config import Settings
 
 
@@ -32,10 +36,19 @@ def build_defs(
     update), `fork_desks` (makes that of a rebase), `io_manager` (where records go), `settings`. `loggers` None:
     Dagster's own. Works without any watch or fork."""
     return Definitions(
-        assets=[*content_assets(watch_partitions(settings)), *fork_assets(fork_partitions(settings))],
+        assets=[
+            *content_assets(watch_partitions(settings)),
+            *fork_assets(fork_partitions(settings)),
+            *sync_assets(),
+        ],
         jobs=default_jobs(settings),
         schedules=default_schedules(settings),
-        sensors=[content_sensor(settings), *failure_sensors(settings)],
+        sensors=[
+            content_sensor(settings),
+            sync_sensor(settings),
+            events_sensor(settings, {"sync": translate}),
+            *failure_sensors(settings),
+        ],
         resources={**default_resources(settings), **(resources or {})},
         loggers=loggers,
         # A run is one worker that takes its steps one after another; the multiprocess executor starts an interpreter

@@ -16,9 +16,10 @@ from dagster import (
     op,
 )
 
-from assets import content, forks
+from assets import content, forks, sync
 from orchestration.retention import prune
 from sensors.content import JOB as CONTENT_UPDATE
+from sensors.sync import JOB as REPOSITORY_SYNC
 from upkeep.config import Fork, ModelAgentSettings, Settings
 
 SYSTEM_TAG = "upkeep/system"
@@ -31,6 +32,9 @@ BESIDE_THE_AGENT_SECONDS = 30 * 60
 
 BESIDE_THE_GATES_SECONDS = 3 * 60 * 60
 """Fetching, a rebase by git itself where the engine must not decide, restacking, the forge."""
+
+LONGEST_SYNC_SECONDS = 10 * 60
+"""A sync takes a second; one that is still alive after this hangs on a disk."""
 
 FORK_REBASE = "fork_rebase"
 HOUSEKEEPING = "housekeeping"
@@ -82,6 +86,16 @@ def longest_run_seconds(settings: Settings) -> int:
     return int(AGENT_TRIES * longest * 60) + BESIDE_THE_AGENT_SECONDS
 
 
+def repository_sync() -> Any:
+    """One sync of one repository."""
+    return define_asset_job(
+        REPOSITORY_SYNC,
+        selection=AssetSelection.assets(sync.WORKPLANS, sync.CONSISTENCY_REPORT, sync.SYNC_TIMESTAMPS),
+        description="One sync: workplan files and hub agree, and the timestamp moves; or a report says why not.",
+        tags={SYSTEM_TAG: sync.GROUP, MAX_RUNTIME_TAG: str(LONGEST_SYNC_SECONDS)},
+    )
+
+
 @op(name="prune", description="Deletes log lines that nobody reads any more; see orchestration/retention.py.")
 def _prune(context: OpExecutionContext, settings: ResourceParam[Settings]) -> None:
     pruned = prune(settings, context.instance)
@@ -99,4 +113,4 @@ def housekeeping() -> None:
 
 
 def default_jobs(settings: Settings) -> list[JobDefinition | Any]:
-    return [content_update(settings), fork_rebase(settings), housekeeping]
+    return [content_update(settings), fork_rebase(settings), repository_sync(), housekeeping]

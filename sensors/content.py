@@ -19,10 +19,8 @@ from typing import TYPE_CHECKING, Final
 
 from dagster import (
     DagsterInstance,
-    DagsterRunStatus,
     DefaultSensorStatus,
     RunRequest,
-    RunsFilter,
     SensorDefinition,
     SensorEvaluationContext,
     SensorResult,
@@ -32,7 +30,8 @@ from dagster import (
 
 from resources.content import subject_of
 from resources.database import open_database
-from resources.runs import PARTITION_TAG, SUBJECT_TAG
+from resources.runs import SUBJECT_TAG
+from sensors.runs import ATTEMPT_TAG, ended_at, partitions_in_flight, repeated
 from upkeep.config import Settings
 from upkeep.database.state import read_watch
 
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
     from upkeep.heads import HeadResult
 
 JOB: Final = "content_update"
-ATTEMPT_TAG: Final = "upkeep/attempt"
 
 DEADLINE_SECONDS = 40.0
 """Of one tick, from its entry. Dagster gives up at 60 s and then loses everything that the tick saw."""
@@ -51,16 +49,6 @@ SHORTEST_TICK_SECONDS, LONGEST_TICK_SECONDS = 1, 30
 CURSOR_VERSION = 1
 LATE_KEPT = 200
 NOTES_SHOWN = 20
-LONGEST_WAIT_SECONDS = 3600.0
-
-IN_FLIGHT = [
-    DagsterRunStatus.QUEUED,
-    DagsterRunStatus.NOT_STARTED,
-    DagsterRunStatus.STARTING,
-    DagsterRunStatus.STARTED,
-    DagsterRunStatus.CANCELING,
-]
-
 Decide = Callable[[str, str], "Wanted"]
 """`(watch, sha)`: whether that head needs a run, which attempt it would be, and why or why not."""
 
@@ -172,13 +160,11 @@ def _plan_one(
         return decision.reason
     lost = ended(name, head.sha, decision.attempt)
     key = f"{name}@{head.sha}#{decision.attempt}"
-    if not lost:
-        return Request(name, head.sha, decision.attempt, key)
-    # Its attempt was never recorded, so it cannot be counted against the cap; it is asked for again, ever more slowly.
-    ready = max(lost) + min(60.0 * 2 ** min(len(lost) - 1, 10), LONGEST_WAIT_SECONDS)
-    if now < ready:
-        return f"{len(lost)} runs ended before they began their work; the next in {ready - now:.0f} s"
-    return Request(name, head.sha, decision.attempt, f"{key}.{len(lost)}")
+    # An attempt that was never recorded cannot be counted against the cap; it is asked for again, ever more slowly.
+    key, wait = repeated(key, lost, now)
+    if wait > 0:
+        return f"{len(lost)} runs ended before they began their work; the next in {wait:.0f} s"
+    return Request(name, head.sha, decision.attempt, key)
 
 
 def explain_plan(plan: Plan, settings: Settings, due: Sequence[str]) -> str:
@@ -230,12 +216,13 @@ def run_request(request: Request) -> RunRequest:
     return RunRequest(
         run_key=request.key,
         partition_key=request.watch,
-        tags={SUBJECT_TAG: subject_of(request.watch), ATTEMPT_TAG: attempt_tag(request.sha, request.attempt)},
+        tags=tags_of(request.watch, request.sha, request.attempt),
     )
 
 
-def attempt_tag(sha: str, attempt: int) -> str:
-    return f"{sha}.{attempt}"
+def tags_of(watch: str, sha: str, attempt: int) -> dict[str, str]:
+    """The tags of a run, by which the next look knows it again."""
+    return {SUBJECT_TAG: subject_of(watch), ATTEMPT_TAG: f"{sha}.{attempt}"}
 
 
 def tick_seconds(settings: Settings) -> int:
@@ -265,23 +252,8 @@ def _plan(
         return plan_requests(
             due,
             heads,
-            in_flight=subjects_in_flight(instance),
+            in_flight=frozenset(map(subject_of, partitions_in_flight(instance, JOB))),
             decide=decide,
-            ended=lambda name, sha, attempt: ended_at(instance, name, sha, attempt),
+            ended=lambda name, sha, attempt: ended_at(instance, JOB, tags_of(name, sha, attempt)),
             now=now,
         )
-
-
-def subjects_in_flight(instance: DagsterInstance) -> frozenset[str]:
-    runs = instance.get_runs(filters=RunsFilter(job_name=JOB, statuses=IN_FLIGHT))
-    # A run that a person starts in the UI has a partition and no tag of ours.
-    return frozenset(subject_of(run.tags[PARTITION_TAG]) for run in runs if PARTITION_TAG in run.tags)
-
-
-def ended_at(instance: DagsterInstance, name: str, sha: str, attempt: int) -> list[float]:
-    """When runs of this attempt ended, whatever became of them."""
-    tags = {SUBJECT_TAG: subject_of(name), ATTEMPT_TAG: attempt_tag(sha, attempt)}
-    records = instance.get_run_records(filters=RunsFilter(job_name=JOB, tags=tags), limit=50)
-    return [
-        record.end_time or record.update_timestamp.timestamp() for record in records if record.dagster_run.is_finished
-    ]

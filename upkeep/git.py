@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from upkeep.errors import GitError, RepositoryNotReady
 from upkeep.plumbing import checkout, objects, transfer
@@ -50,8 +51,7 @@ class Commit:
     trailers: dict[str, list[str]]
 
 
-@dataclass(frozen=True)
-class TreeEntry:
+class TreeEntry(NamedTuple):
     """A file, link (`120000`) or submodule (`160000`, type `commit`) in a tree. `mode` is octal text."""
 
     mode: str

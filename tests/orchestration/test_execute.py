@@ -17,7 +17,7 @@ from orchestration.home import open_instance
 from orchestration.inprocess import PROCESS_TAG
 from resources.content import open_content_desk
 from resources.runs import SUBJECT_TAG
-from sensors.content import IN_FLIGHT
+from sensors.runs import IN_FLIGHT
 from tests.assets.test_content import Scripted
 from tests.support.updates import WATCH, Pair
 from upkeep.content.desk import Desk

@@ -68,6 +68,8 @@ def test_definitions_load_without_any_watch() -> None:
         "close_runs_canceled",
         "close_runs_failure",
         "content_heads",
+        "events",
+        "repository_drift",
     ]
 
 

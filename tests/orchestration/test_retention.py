@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from dagster import AssetKey, DagsterInstance, asset, materialize
+from dagster import AssetKey, AssetMaterialization, DagsterInstance, asset, materialize
 
 from orchestration.home import open_instance
-from orchestration.retention import CHATTER_DAYS, RUN_DAYS, prune
+from orchestration.retention import CHATTER_DAYS, NEWEST_DAYS, RUN_DAYS, prune
+from sensors.sync_events import KEEP_TAG, NEWEST
 from tests.orchestration.test_reconcile import add
 from upkeep.config import Settings
 from upkeep.database.server import Database
@@ -55,6 +56,39 @@ def test_old_chatter_goes_and_what_people_look_at_stays(settings: Settings, data
             "ASSET_MATERIALIZATION_PLANNED",
         }
         assert instance.get_latest_materialization_event(AssetKey("head")) is not None
+
+
+def tell(instance: DagsterInstance, partition: str | None, **tags: str) -> None:
+    instance.report_runless_asset_event(AssetMaterialization("times", partition=partition, tags=tags))
+
+
+def told(database: Database) -> list[str | None]:
+    query = "SELECT partition FROM dagster.event_logs WHERE dagster_event_type = 'ASSET_MATERIALIZATION' ORDER BY id"
+    with database.session() as session:
+        return list(session.execute(sa.text(query)).scalars())
+
+
+def test_materializations_of_which_only_the_newest_counts_go_when_a_newer_one_is_there(
+    settings: Settings, database: Database
+) -> None:
+    newest = {KEEP_TAG: NEWEST}
+    with open_instance(settings) as instance:
+        tell(instance, "a", **newest)
+        tell(instance, "b", **newest)
+        tell(instance, None, **newest)
+        tell(instance, "c")
+        tell(instance, "a", **newest)
+        tell(instance, None, **newest)
+        tell(instance, "c")
+        assert prune(settings, instance).events == 0
+
+        later = datetime.now(UTC) + timedelta(days=NEWEST_DAYS + 1)
+        assert prune(settings, instance, now=later).events == 2
+        assert prune(settings, instance, now=later).events == 0
+
+        assert told(database) == ["b", "c", "a", None, "c"]
+        assert instance.get_latest_materialization_event(AssetKey("times")) is not None
+        assert instance.get_materialized_partitions(AssetKey("times")) == {"a", "b", "c"}
 
 
 def test_very_old_finished_runs_go_and_unfinished_stay(settings: Settings) -> None:

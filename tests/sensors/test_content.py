@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 from dagster import (
     DagsterInstance,
-    DagsterRun,
-    DagsterRunStatus,
     SensorDefinition,
     SensorResult,
     SkipReason,
@@ -19,21 +17,16 @@ from dagster import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resources.runs import PARTITION_TAG, SUBJECT_TAG
+from resources.runs import SUBJECT_TAG
 from sensors.content import (
-    ATTEMPT_TAG,
-    JOB,
     NOTES_SHOWN,
     Cursor,
     Plan,
     Request,
-    attempt_tag,
     content_sensor,
     due_watches,
-    ended_at,
     explain_plan,
     plan_requests,
-    subjects_in_flight,
     tick_seconds,
 )
 from tests.support.updates import Pair
@@ -213,31 +206,6 @@ def test_what_was_looked_at_is_said_and_bounded() -> None:
     said = explain_plan(many, watching(a=10), ["a"])
     assert said.startswith("looked at 1 of 1 watches; w0: nothing")
     assert said.endswith("… and 5 more")
-
-
-def add_run(instance: DagsterInstance, status: DagsterRunStatus, **tags: str) -> None:
-    instance.add_run(DagsterRun(job_name=JOB, status=status, tags=tags))
-
-
-def test_only_runs_that_have_not_ended_are_in_flight() -> None:
-    with DagsterInstance.ephemeral() as instance:
-        add_run(instance, DagsterRunStatus.STARTED, **{PARTITION_TAG: "a"})
-        add_run(instance, DagsterRunStatus.NOT_STARTED, **{PARTITION_TAG: "b"})
-        add_run(instance, DagsterRunStatus.SUCCESS, **{PARTITION_TAG: "c"})
-        add_run(instance, DagsterRunStatus.CANCELING, **{PARTITION_TAG: "d"})
-
-        assert subjects_in_flight(instance) == {"watch:a", "watch:b", "watch:d"}
-
-
-def test_only_ended_runs_of_the_same_attempt_count_as_lost() -> None:
-    with DagsterInstance.ephemeral() as instance:
-        same = {SUBJECT_TAG: "watch:a", ATTEMPT_TAG: attempt_tag(A, 1)}
-        add_run(instance, DagsterRunStatus.FAILURE, **same)
-        add_run(instance, DagsterRunStatus.STARTED, **same)
-        add_run(instance, DagsterRunStatus.FAILURE, **{**same, ATTEMPT_TAG: attempt_tag(A, 2)})
-        add_run(instance, DagsterRunStatus.FAILURE, **{**same, SUBJECT_TAG: "watch:b"})
-
-        assert len(ended_at(instance, "a", A, 1)) == 1
 
 
 @pytest.fixture

@@ -51,8 +51,11 @@ def pids_in(file: Path, count: int) -> list[int]:
 
 def start_script(code: str, *arguments: str) -> subprocess.Popen[bytes]:
     """Run Python code in a process of its own, which a test can kill without harm to itself."""
+    # What a shell starts with `&` ignores the interrupt, and passes that on: these scripts are to be interrupted.
+    interruptible = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(code), *arguments], env={**os.environ, "PYTHONPATH": str(ROOT)}
+        [sys.executable, "-c", interruptible + textwrap.dedent(code), *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
 
 
@@ -228,7 +231,7 @@ class TestNothingStaysBehind:
         thread.join()
         time.sleep(0.1)
         assert children[0].poll() is None
-        assert children[0].terminate() == -signal.SIGTERM
+        assert children[0].terminate(grace=60) == -signal.SIGTERM
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_a_cancelled_caller_ends_the_group_and_lets_the_interrupt_through(
@@ -333,7 +336,13 @@ class TestChild:
             child.stdin.write(b"hello\n")
             assert child.stdout.read(6) == b"hello\n"
             assert child.poll() is None
+            assert child.terminate(grace=60) == -signal.SIGTERM
         assert child.poll() == -signal.SIGTERM
+
+    def test_it_ends_with_its_block(self) -> None:
+        with start(["sleep", "300"]) as child:
+            assert child.poll() is None
+        assert child.poll() in {-signal.SIGTERM, -signal.SIGKILL}
 
     def test_one_that_ignores_the_request_is_killed_after_the_grace(self) -> None:
         child = start(["bash", "-c", "trap '' TERM; echo up; while :; do sleep 0.05; done"], pipes=True)

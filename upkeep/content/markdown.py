@@ -51,7 +51,7 @@ def outline(text: str, lines: LineIndex) -> list[Part]:
     return plain if plain is not None else list(_by_markdown_it(text))
 
 
-_FENCE = r"^```(?P<info>[^`\n]*)\n(?P<content>(?:(?!```)[^\n]*\n)*+)```[ \t]*$"
+_FENCE = r"^```(?P<info>[^`\n]*)\n(?P<content>(?:(?!```)[^\n]*+\n)*)```[ \t]*$"
 _PART = re.compile(rf"{_FENCE}|^(?P<marks>\#{{1,6}})(?P<heading>[ \t][^\n]*)?$", re.MULTILINE)
 _WHOLE_FENCE = re.compile(_FENCE, re.MULTILINE)
 # Outside of fences: anything else that may begin a fence, a heading, a container of either, or hide them (HTML).

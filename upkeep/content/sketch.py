@@ -79,24 +79,29 @@ _ELSEWHERE = ("\r", "@", '="', "%%{", "direction")
 
 @cache
 def _expressions() -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """Return the expression for a whole block, and the one that finds its classes and nodes. Compiled on first use."""
+    """Return the expression for a whole block, and the one that finds its classes and nodes. Compiled on first use.
+
+    Only single characters are repeated possessively: before Python 3.11.5 a possessive group that fails in the middle
+    keeps what it took (https://github.com/python/cpython/issues/106052). No group here can match in two ways, so that a
+    text of another form is refused in linear time all the same.
+    """
     words = "end|style|default|linkStyle|interpolate|classDef|class|graph|flowchart|subgraph|call|click|href|v|x|o"
     name = rf"(?!(?:{words})\b)[A-Za-z]\w*+"
     quoted = r'"[^"\n#%`][^"\n#%]*+"'
     bare = r'[^\[\](){}|"\n~#%]++'
     label = rf"(?:{quoted}|{bare})"
     shape = rf"(?:\[(?![/\\]){label}\]|\(\[{label}\]\)|\{{{label}\}}|\((?!-){label}\))"
-    arrow = rf" ++(?:-->|-\.->) *+(?:\|{label}\| ?+)?+"
-    chain = rf"{name}{shape}?+(?:{arrow}{name}{shape}?+)*+[ \t]*+;?+[ \t]*+"
-    members = rf"class {name}(?:,{name})*+ {name}(?:;[ \t]*+)?+"
-    number = r"[0-9]++(?:px)?+"
-    style = rf"[a-z]++(?:-[a-z]++)*+:(?:\#[0-9a-fA-F]++| ?+{number}(?: {number})*+)"
-    definition = rf"classDef {name} {style}(?:,{style})*+(?:;[ \t]*+)?+"
+    arrow = rf" ++(?:-->|-\.->) *+(?:\|{label}\| ?+)?"
+    chain = rf"{name}{shape}?(?:{arrow}{name}{shape}?)*[ \t]*+;?+[ \t]*+"
+    members = rf"class {name}(?:,{name})* {name}(?:;[ \t]*+)?"
+    number = r"[0-9]++(?:px)?"
+    style = rf"[a-z]++(?:-[a-z]++)*:(?:\#[0-9a-fA-F]++| ?+{number}(?: {number})*)"
+    definition = rf"classDef {name} {style}(?:,{style})*(?:;[ \t]*+)?"
     comment = r"%%[^\n]++"
-    line = rf"[ \t]*+(?:{comment}|{members}|{definition}|{chain})?+"
-    whole = rf"(?:flowchart|graph) ++(?:TB|TD|BT|LR|RL)[ \t]*+\n(?:{line}\n)*+(?:{line})"
+    line = rf"[ \t]*+(?:{comment}|{members}|{definition}|{chain})?"
+    whole = rf"(?:flowchart|graph) ++(?:TB|TD|BT|LR|RL)[ \t]*+\n(?:{line}\n)*(?:{line})"
     # What lies between goes in one step, up to the end: a search that fails would begin again in the middle of it.
-    skipped = rf"(?:[^A-Za-z%|]++|%%[^\n]*+|classDef [^\n]*+|\|{label}\|)*+"
-    node = r'([A-Za-z]\w*+)(?:[\[({]++(?:"([^"]*+)"|([^\[\](){}|"\n]++))[\])}]++)?+'
+    skipped = rf"(?:[^A-Za-z%|]++|%%[^\n]*+|classDef [^\n]*+|\|{label}\|)*"
+    node = r'([A-Za-z]\w*+)(?:[\[({]++(?:"([^"]*+)"|([^\[\](){}|"\n]++))[\])}]++)?'
     found = rf"{skipped}(?:class ([\w,]++) (\w++)|{node}|\Z)"
     return re.compile(whole, re.ASCII), re.compile(found, re.ASCII)

@@ -68,7 +68,7 @@ class Hook:
         guard = ""
         if not self.file.parent.resolve().is_relative_to(self.tree.common):
             guard = f'[ "$(pwd -P)" != {quote(str(self.tree.root))} ] || '
-        marker = markers.folder(self.home, self.repository) / "new"
+        marker = markers.inbox(self.home, self.repository)
         settings = " ".join(f"{name}={quote(value)}" for name, value in sorted(self.environment.items()))
         start = " ".join(map(quote, self.command))
         return (

@@ -22,6 +22,7 @@ QUIET_SECONDS = 0.1
 """How long no new marker may come before a sync starts."""
 PATIENCE_SECONDS = 0.5
 _LOCK = "lock"
+_NEW = "new"
 _TAKEN = "taken"
 
 
@@ -29,9 +30,14 @@ def folder(home: Path, slug: str) -> Path:
     return home / "sync" / slug
 
 
+def inbox(home: Path, slug: str) -> Path:
+    """Where a hook leaves its markers."""
+    return folder(home, slug) / _NEW
+
+
 def prepare(home: Path, slug: str) -> Path:
     """Make the folder in which a hook leaves its markers, and return it."""
-    new = folder(home, slug) / "new"
+    new = inbox(home, slug)
     for each in (folder(home, slug), new, folder(home, slug) / _TAKEN):
         each.mkdir(mode=0o700, parents=True, exist_ok=True)
     return new
@@ -39,20 +45,33 @@ def prepare(home: Path, slug: str) -> Path:
 
 def pending(home: Path, slug: str) -> bool:
     """Whether a commit waits that no sync has taken yet."""
-    return any((folder(home, slug) / "new").glob("*"))
+    return any(inbox(home, slug).glob("*"))
 
 
-def waiting(home: Path) -> list[str]:
-    """The repositories in which a commit waits, taken by a killed sync or not at all."""
+def waiting(home: Path, *, seconds: float = 0.0) -> list[str]:
+    """The repositories in which a commit waits, taken by a killed sync or not at all; for at least so long."""
     slugs = sorted(each.name for each in (home / "sync").glob("*") if each.is_dir())
-    return [slug for slug in slugs if pending(home, slug) or any((folder(home, slug) / _TAKEN).glob("*"))]
+    return [slug for slug in slugs if any(_is_old(each, seconds) for each in _markers(home, slug))]
+
+
+def _markers(home: Path, slug: str) -> Iterator[Path]:
+    for name in (_NEW, _TAKEN):
+        yield from (folder(home, slug) / name).glob("*")
+
+
+def _is_old(marker: Path, seconds: float) -> bool:
+    try:
+        # In both directions: the clock may have been set back.
+        return abs(time.time() - marker.stat().st_mtime) >= seconds
+    except FileNotFoundError:
+        return False  # done meanwhile
 
 
 @contextmanager
 def taken(home: Path, slug: str) -> Iterator[int]:
     """Take all markers of a repository for the length of the block, and say how many; an exception puts them back."""
     prepare(home, slug)
-    new, kept = folder(home, slug) / "new", folder(home, slug) / _TAKEN
+    new, kept = inbox(home, slug), folder(home, slug) / _TAKEN
     mine = list(kept.iterdir())
     for marker in new.iterdir():
         target = kept / f"{time.time_ns()}-{marker.name}"
@@ -105,7 +124,7 @@ def _settle(home: Path, slug: str) -> None:
     """Wait until commits stop coming, but not for long."""
     until, count = time.monotonic() + PATIENCE_SECONDS, -1
     while time.monotonic() < until:
-        now = sum(1 for _ in (folder(home, slug) / "new").iterdir())
+        now = sum(1 for _ in inbox(home, slug).iterdir())
         if now == count or now <= 1:
             return
         count = now

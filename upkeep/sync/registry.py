@@ -28,6 +28,7 @@ from upkeep.database.tables import goals, repositories
 from upkeep.errors import ConfigError, GitError
 from upkeep.faults import nearest
 from upkeep.plumbing.command import display_url, run_git
+from upkeep.sync.attempts import subject_of
 from upkeep.sync.findings import Code, Finding, Severity, has_errors, summary
 from upkeep.sync.workingtree import Stamp, WorkingTree
 
@@ -125,7 +126,7 @@ def _write(session: Session, slug: str, values: dict[str, Any]) -> None:
     changed = {**values, "revision": repositories.c.revision + 1}
     session.execute(new.on_conflict_do_update(index_elements=["slug"], set_=changed))
     told = {name: values[name] for name in ("path", "state", "source", "note") if values.get(name) is not None}
-    events.record(session, system="sync", subject=f"repository:{slug}", type=EventType.STATE_WRITTEN, changes=told)
+    events.record(session, system="sync", subject=subject_of(slug), type=EventType.STATE_WRITTEN, changes=told)
 
 
 def every(session: Session, *, states: Sequence[State] = ("managed",)) -> list[Managed]:
@@ -139,6 +140,12 @@ def every(session: Session, *, states: Sequence[State] = ("managed",)) -> list[M
     )
     query = sa.select(repositories, goal.label("goal")).where(repositories.c.state.in_(states))
     return [_managed(dict(row)) for row in session.execute(query.order_by(repositories.c.slug)).mappings()]
+
+
+def slugs(session: Session) -> list[str]:
+    """The slugs of all managed repositories, sorted."""
+    query = sa.select(repositories.c.slug).where(repositories.c.state == "managed").order_by(repositories.c.slug)
+    return list(session.execute(query).scalars())
 
 
 def find(session: Session, slug: str) -> Managed:
@@ -237,7 +244,7 @@ def set_goal(
     values = {**stored, "id": uuid.uuid4(), "repository": slug, "source": source, "set_by": by}
     row = session.execute(sa.insert(goals).values(values).returning(goals)).mappings().one()
     told = {"goal": str(row["id"]), "source": source}
-    events.record(session, system="sync", subject=f"repository:{slug}", type=EventType.STATE_WRITTEN, changes=told)
+    events.record(session, system="sync", subject=subject_of(slug), type=EventType.STATE_WRITTEN, changes=told)
     return _goal(dict(row))
 
 
@@ -346,7 +353,7 @@ def record_attempt(
     events.record(
         session,
         system="sync",
-        subject=f"repository:{slug}",
+        subject=subject_of(slug),
         type=EventType.STATE_WRITTEN,
         run_id=run_id,
         changes=changes,

@@ -23,6 +23,7 @@ from upkeep.database.server import Database
 from upkeep.errors import DatabaseError, LockError, RepositoryNotReady, UpkeepError
 from upkeep.runs import Run, open_run
 from upkeep.sync import markers, plan, registry, store, workplan
+from upkeep.sync.attempts import subject_of
 from upkeep.sync.document import Document
 from upkeep.sync.findings import Finding, blocked, has_errors, summary
 from upkeep.sync.plan import Plan
@@ -84,7 +85,7 @@ def sync(database: Database, repository: Managed, *, fix: bool, trigger: Trigger
     RepositoryNotReady `sync.not_writable`, ConfigError.
     """
     run_id = run_id or str(uuid.uuid4())
-    subject = f"repository:{repository.slug}"
+    subject = subject_of(repository.slug)
     with open_run(database, system="sync", subject=subject, run_id=run_id, trigger=trigger) as run:
         try:
             done = _attempt(run, repository, fix=fix, trigger=trigger)

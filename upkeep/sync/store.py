@@ -24,6 +24,7 @@ from upkeep.database.tables import interventions, repositories, tasks, workstrea
 from upkeep.errors import ConfigError
 from upkeep.faults import nearest
 from upkeep.sync import registry
+from upkeep.sync.attempts import subject_of
 from upkeep.sync.records import (
     TASK_STATUSES,
     WORKPLAN_STATUSES,
@@ -249,9 +250,7 @@ def _decide(session: Session, row: dict[str, Any], said: str, by: str) -> None:
 
 def _record(session: Session, repository: str, changes: dict[str, Any]) -> None:
     registry.touch(session, repository)
-    events.record(
-        session, system="sync", subject=f"repository:{repository}", type=EventType.STATE_WRITTEN, changes=changes
-    )
+    events.record(session, system="sync", subject=subject_of(repository), type=EventType.STATE_WRITTEN, changes=changes)
 
 
 def _asked(row: dict[str, Any]) -> Asked:

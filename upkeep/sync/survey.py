@@ -24,6 +24,7 @@ from upkeep.database.events import EventType
 from upkeep.database.server import Database
 from upkeep.database.tables import repositories
 from upkeep.errors import ConfigError
+from upkeep.sync import attempts as history
 from upkeep.sync import registry
 from upkeep.sync.drift import Look, Looker
 from upkeep.sync.findings import blocked, summary
@@ -32,8 +33,6 @@ from upkeep.sync.workingtree import Stamp
 
 ERRORS_AFTER = timedelta(hours=24)
 BROKEN_AFTER = timedelta(hours=1)
-SUBJECT = "repositories"
-"""Of the events that a check leaves."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +144,7 @@ def _record(database: Database, found: _Found, attempts: Mapping[str, datetime |
         events.record(
             session,
             system="sync",
-            subject=SUBJECT,
+            subject=history.ALL,
             type=EventType.STATE_WRITTEN,
             confirmed_at=at.isoformat(),
             complete=complete,

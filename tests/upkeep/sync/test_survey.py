@@ -16,7 +16,7 @@ from tests.support.workplans import plan, task
 from tests.upkeep.sync.conftest import FILE, Managing
 from upkeep.database import events
 from upkeep.database.tables import repositories
-from upkeep.sync import drift, registry, store, survey
+from upkeep.sync import attempts, drift, registry, store, survey
 from upkeep.sync.drift import Look, Looker
 from upkeep.sync.registry import Known, Managed
 from upkeep.sync.survey import Checked
@@ -62,7 +62,7 @@ def test_an_untouched_repository_agrees_and_is_fresh_again(managing: Managing) -
     assert now.last_state_synced_at > long_ago
     assert now.last_attempt_at == now.last_state_synced_at
     with managing.database.session() as session:
-        (told,) = events.of_subject(session, "sync", survey.SUBJECT)
+        (told,) = events.of_subject(session, "sync", attempts.ALL)
         assert survey.confirmed(session, now.last_state_synced_at) == ["sample"]
     counts = {"agree": 1, "drifted": 0, "failing": 0, "unreachable": 0, "complete": True}
     assert told.summary == {"confirmed_at": now.last_state_synced_at.isoformat(), **counts}

@@ -10,13 +10,13 @@ goes on without. SQLite's own locking makes it safe to share between processes.
 from __future__ import annotations
 
 import contextlib
-import json
 import sqlite3
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from upkeep.content.scan.facts import CallSite, FileFacts, decode, encode
+from upkeep.content.scan.facts import CallSite, FileFacts
+from upkeep.content.scan.stored import load_facts, load_sites, store_facts, store_sites
 
 BlobKey = tuple[str, str]
 """Blob id and grammar: one blob may stand under names of two languages."""
@@ -47,25 +47,19 @@ class Entry:
     @property
     def facts(self) -> FileFacts | None:
         """The facts, decoded anew at each call. Raises ValueError where they are damaged."""
-        return None if self.stored_facts is None else decode(json.loads(self.stored_facts), FileFacts)
+        return None if self.stored_facts is None else load_facts(self.stored_facts)
 
     @property
     def callers(self) -> tuple[CallSite, ...]:
         """The calls of wrappers. Raises ValueError where they are damaged."""
-        if self.stored_callers is None:
-            return ()
-        items = json.loads(self.stored_callers)
-        if not isinstance(items, list):
-            raise ValueError("not a list of call sites")
-        return tuple(decode(item, CallSite) for item in items)
+        return () if self.stored_callers is None else load_sites(self.stored_callers)
 
     def keep_facts(self, facts: FileFacts) -> None:
-        self.stored_facts = json.dumps(encode(facts), separators=(",", ":"), ensure_ascii=False)
+        self.stored_facts = store_facts(facts)
 
     def keep_callers(self, wrappers: str, callers: tuple[CallSite, ...]) -> None:
         self.wrappers = wrappers
-        items = [encode(site) for site in callers]
-        self.stored_callers = json.dumps(items, separators=(",", ":"), ensure_ascii=False) if items else None
+        self.stored_callers = store_sites(callers) if callers else None
 
 
 class BlobCache:
@@ -84,7 +78,7 @@ class BlobCache:
                 if connection.execute("select key from meta").fetchall() != [(self._key,)]:
                     return {}
                 rows = connection.execute(f"select {_COLUMNS} from blobs").fetchall()
-            return {(sha, grammar): _entry(rest) for sha, grammar, *rest in rows}
+            return {(sha, grammar): _entry(*rest) for sha, grammar, *rest in rows}
         except (sqlite3.Error, ValueError, TypeError):
             return {}
 
@@ -137,15 +131,10 @@ def _row(entry: Entry) -> tuple[object, ...]:
     return declared, entry.hit, entry.failed, entry.stored_facts, entry.wrappers, entry.stored_callers
 
 
-def _entry(row: list[object]) -> Entry:
-    declared, hit, failed, facts, wrappers, callers = row
-    if not isinstance(declared, str) or not isinstance(wrappers, str):
+def _entry(declared: str, hit: int, failed: int, facts: str | None, wrappers: str, callers: str | None) -> Entry:
+    if not (isinstance(declared, str) and isinstance(wrappers, str)):
         raise ValueError("damaged row")
-    return Entry(
-        declared=tuple(declared.split()),
-        hit=bool(hit),
-        failed=bool(failed),
-        stored_facts=facts if isinstance(facts, str) else None,
-        wrappers=wrappers,
-        stored_callers=callers if isinstance(callers, str) else None,
-    )
+    for text in (facts, callers):
+        if text is not None and not isinstance(text, str):
+            raise ValueError("damaged row")
+    return Entry(tuple(declared.split()), bool(hit), bool(failed), facts, wrappers, callers)

@@ -14,12 +14,13 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from itertools import islice
 
-from upkeep.content.scan.expression import Expression, Group, Invoke, Name, Pair, Text
+from upkeep.content.scan.expression import Choice, Expression, Group, Invoke, Name, Pair, Text
 from upkeep.content.scan.facts import CallSite, Field, Function
 from upkeep.content.scan.model import Call
-from upkeep.content.scan.program import File, Program, family
+from upkeep.content.scan.program import File, Program
 from upkeep.content.scan.properties import PropertyReader
 from upkeep.content.scan.resolve import Resolver
 from upkeep.content.scan.values import Context, Known, Missing, bind
@@ -66,17 +67,31 @@ class CallFinder:
         self._property_reader = PropertyReader(program, self._resolver)
         self._tracked: list[Tracked] = []
         self._files_read = 0
+        self._asked = 0
+        self._wrappers: list[Wrapper] | None = None
         self._readings: dict[int, _Reading] = {}
         self._methods = {language: {call.method for call in scan.calls} for language, scan in settings.root.items()}
 
     @property
     def tracked(self) -> list[Tracked]:
         """All sites that are calls of the tracker."""
-        for file in islice(self._program.files.values(), self._files_read, None):
-            found = (self._track(file, site) for site in file.facts.calls)
-            self._tracked.extend(tracked for tracked in found if tracked is not None)
-        self._files_read = len(self._program.files)
+        if self._files_read < len(self._program.files):
+            for file in islice(self._program.files.values(), self._files_read, None):
+                found = (self._track(file, site) for site in file.facts.calls)
+                self._tracked.extend(tracked for tracked in found if tracked is not None)
+            self._files_read = len(self._program.files)
+            self._wrappers = None
         return self._tracked
+
+    def ask(self) -> None:
+        """Look up the paths that new sites begin with, so that the program knows which names are wanted.
+
+        `read` asks for these and more; done first, most sites need not be read a second time.
+        """
+        for tracked in self.tracked[self._asked :]:
+            for parts in _paths((tracked.event, *tracked.properties)):
+                self._program.find(parts, tracked.file, tracked.site.scope)
+        self._asked = len(self._tracked)
 
     def forget(self, names: Collection[str]) -> None:
         """Read again what was unknown, or asked for one of `names`, now that files that declare them are there."""
@@ -87,11 +102,15 @@ class CallFinder:
         ]
         for key in stale:
             del self._readings[key]
+            self._wrappers = None
 
     @property
     def wrappers(self) -> list[Wrapper]:
         """All functions whose callers name the event."""
-        return [wrapper for tracked in self.tracked for wrapper in self._wrappers_of(tracked)]
+        tracked = self.tracked
+        if self._wrappers is None:
+            self._wrappers = [wrapper for each in tracked for wrapper in self._wrappers_of(each)]
+        return self._wrappers
 
     def _wrappers_of(self, tracked: Tracked) -> Iterator[Wrapper]:
         if not self._settings[tracked.file.language].wrappers:
@@ -107,15 +126,16 @@ class CallFinder:
         """Return the names of functions whose calls are wanted, by family of languages."""
         names: dict[Language, set[str]] = defaultdict(set)
         for wrapper in self.wrappers:
-            names[family(wrapper.inner.file.language)].add(wrapper.function.path[-1])
+            names[wrapper.inner.file.family].add(wrapper.function.path[-1])
         return {language: frozenset(found) for language, found in names.items()}
 
     def read(self, callers: Mapping[str, Iterable[CallSite]]) -> None:
         """Look at every site, so that the program knows which names are wanted."""
         for tracked in self.tracked:
             self._read(tracked)
-        for wrapper, file, site in self._wrapped(callers):
-            self._caller_names(wrapper, file, site)
+        if callers:
+            for wrapper, file, site in self._wrapped(callers):
+                self._caller_names(wrapper, file, site)
 
     def calls(self, callers: Mapping[str, Iterable[CallSite]]) -> list[Call]:
         """Return every call, sorted by path and line. `callers` are the sites that call wrappers, by path of file."""
@@ -213,21 +233,24 @@ class CallFinder:
                 yield function.parameters
 
     def _read(self, tracked: Tracked) -> _Reading:
-        key = id(tracked)
-        if key not in self._readings:
-            context = Context(tracked.file, tracked.site.scope)
-            with self._program.asking() as wanted:
-                names = self._resolver.names(tracked.event, context, tracked.style)
-                properties = self._property_names((*tracked.properties, *_carried(tracked.event)), context)
-            self._readings[key] = _Reading(tuple(names), properties, frozenset(name for _, name in wanted))
-        return self._readings[key]
+        reading = self._readings.get(id(tracked))
+        if reading is None:
+            (names, properties), wanted = self._program.collect(partial(self._said, tracked))
+            reading = _Reading(tuple(names), properties, frozenset([name for _, name in wanted]))
+            self._readings[id(tracked)] = reading
+        return reading
+
+    def _said(self, tracked: Tracked) -> tuple[list[Known | Missing], tuple[str, ...]]:
+        context = Context(tracked.file, tracked.site.scope)
+        names = self._resolver.names(tracked.event, context, tracked.style)
+        return names, self._property_names((*tracked.properties, *_carried(tracked.event)), context)
 
     def _own_plumbing(self, file: File, site: CallSite, names: Iterable[Known | Missing]) -> bool:
         """Whether the call passes on a parameter of a function that is itself one of the tracker's methods."""
-        function = None if site.function is None else file.facts.functions[site.function]
-        if function is None or function.path[-1] not in self._methods[file.language]:
+        functions = file.facts.functions
+        if site.function is None or functions.names[site.function] not in self._methods[file.language]:
             return False
-        parameters = {field.name for field in function.parameters}
+        parameters = {field.name for field in functions[site.function].parameters}
         return all(isinstance(name, Missing) and name.parameter in parameters for name in names)
 
     def _site_calls(self, tracked: Tracked, *, skip_parameter: bool) -> Iterator[Call]:
@@ -245,12 +268,12 @@ class CallFinder:
     def _wrapped(self, callers: Mapping[str, Iterable[CallSite]]) -> Iterator[tuple[Wrapper, File, CallSite]]:
         by_name: dict[tuple[Language, str], list[Wrapper]] = defaultdict(list)
         for wrapper in self.wrappers:
-            by_name[family(wrapper.inner.file.language), wrapper.function.path[-1]].append(wrapper)
+            by_name[wrapper.inner.file.family, wrapper.function.path[-1]].append(wrapper)
         unambiguous = {key for key, wrappers in by_name.items() if not self._conflicts(key, wrappers)}
         for path, sites in callers.items():
             file = self._program.files[path]
             for site in sites:
-                key = (family(file.language), site.method)
+                key = (file.family, site.method)
                 wrappers = by_name.get(key, [])
                 own = [wrapper for wrapper in wrappers if wrapper.inner.file is file]
                 for wrapper in own or (wrappers if key in unambiguous else []):
@@ -339,6 +362,24 @@ def _typed(event: Expression, pattern: CallPattern) -> Expression:
 def _carried(event: Expression) -> tuple[Expression, ...]:
     """Return the event itself where it is an object that may hold properties."""
     return (event,) if isinstance(event, Invoke) else ()
+
+
+def _paths(expressions: Iterable[Expression]) -> Iterator[tuple[str, ...]]:
+    """Yield the dotted paths that events and the keys of properties are made of, where they are written out."""
+    for each in expressions:
+        match each:
+            case Name(parts):
+                yield parts
+            case Pair(key, _):
+                yield from _paths((key,))
+            case Choice(items) | Group(items):
+                yield from _paths(items)
+            case Invoke(Name(parts), method, arguments):
+                yield (*parts, method)
+                yield from _paths(argument.value for argument in arguments if isinstance(argument.value, Pair))
+            case Invoke(None, method, arguments):
+                yield (method,)
+                yield from _paths(argument.value for argument in arguments if isinstance(argument.value, Pair))
 
 
 def _entry(value: Expression, key: str) -> Expression | None:

@@ -1,18 +1,18 @@
 """What one file says, independent of every other file: this is what the cache keeps for a blob.
 
-What belongs here: the records and their compact JSON form. What does not: how they are read (`syntax.py`), or what they
-mean together (`resolve.py`).
+What belongs here: the records. What does not: how they are read (`syntax.py`) or kept (`stored.py`), or what they mean
+together (`resolve.py`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import overload
 
-from upkeep.content.scan import expression
 from upkeep.content.scan.expression import Argument, Expression
 
-VERSION = 1
+VERSION = 2
 """Part of the cache's key: raise it whenever what is read from a file, or its stored form, changes."""
 
 Path = tuple[str, ...]
@@ -97,74 +97,57 @@ class CallSite:
     rule: int | None = None
 
 
+class Functions(Sequence[Function]):
+    """The functions of a file, in order of appearance, made when the first of them is looked at.
+
+    They are half of what is stored of a file, and a rescan looks at the functions of few files. `names` are there at
+    once. Equal to any other sequence of the same functions.
+    """
+
+    __slots__ = ("_made", "_make", "names")
+
+    def __init__(self, names: tuple[str, ...], make: Callable[[], tuple[Function, ...]]) -> None:
+        self.names = names
+        self._make = make
+        self._made: tuple[Function, ...] | None = None
+
+    @classmethod
+    def of(cls, functions: tuple[Function, ...] = ()) -> Functions:
+        return cls(tuple(function.path[-1] for function in functions), lambda: functions)
+
+    def _all(self) -> tuple[Function, ...]:
+        if self._made is None:
+            self._made = self._make()
+        return self._made
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[Function]:
+        return iter(self._all())
+
+    @overload
+    def __getitem__(self, index: int) -> Function: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Function, ...]: ...
+    def __getitem__(self, index: int | slice) -> Function | tuple[Function, ...]:
+        return self._all()[index]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Functions) and self._all() == other._all()
+
+    def __hash__(self) -> int:
+        return hash(self.names)
+
+    def __repr__(self) -> str:
+        return f"Functions.of({self._all()!r})"
+
+
 @dataclass(frozen=True, slots=True)
 class FileFacts:
     package: Path = ()
     imports: tuple[Import, ...] = ()
     types: tuple[Type, ...] = ()
     constants: tuple[Constant, ...] = ()
-    functions: tuple[Function, ...] = ()
+    functions: Functions = field(default_factory=Functions.of)
     calls: tuple[CallSite, ...] = ()
-
-
-_RECORDS: tuple[type, ...] = (
-    *(getattr(expression, name) for name in (
-        "Text", "Name", "Member", "Parameter", "Join", "Choice", "Case", "Match", "Argument", "Invoke", "Pair", "Group",
-        "Unknown",
-    )),
-    Import, Field, Supertype, Type, Constant, Function, CallSite, FileFacts,
-)  # fmt: skip
-_TAGS = {record: tag for tag, record in enumerate(_RECORDS)}
-_FIELDS = {record: tuple((field.name, field.default) for field in fields(record)) for record in _RECORDS}
-_TUPLE, _STRINGS, _IMPORTS = -1, -2, -3
-_SEPARATOR = "\x1f"
-
-T = TypeVar("T")
-
-
-def encode(value: Any) -> Any:
-    """Return `value` (a record of this module or of `expression`, or a tuple of them) as plain JSON values.
-
-    Trailing fields that have their default are left out, and what there is most of (imports, paths) is flat: a rescan
-    spends its time on reading this.
-    """
-    if value is None or isinstance(value, (str, int)):
-        return value
-    if isinstance(value, tuple):
-        if value and isinstance(value[0], Import):
-            return [_IMPORTS, *(_SEPARATOR.join((each.alias, *each.path)) for each in value)]
-        if all(isinstance(each, str) for each in value):
-            return [_STRINGS, *value]
-        return [_TUPLE, *map(encode, value)]
-    record = type(value)
-    items = [(getattr(value, name), default) for name, default in _FIELDS[record]]
-    while items and items[-1][0] == items[-1][1]:
-        items.pop()
-    return [_TAGS[record], *(encode(item) for item, _ in items)]
-
-
-def decode(value: Any, expected: type[T]) -> T:
-    """Return the record that `encode` was given.
-
-    Raises ValueError where `value` is nothing that `encode` returns for an `expected`.
-    """
-    try:
-        record = _decode(value)
-    except (TypeError, IndexError, KeyError, AttributeError, RecursionError) as error:
-        raise ValueError(f"not an encoded {expected.__name__}") from error
-    if not isinstance(record, expected):
-        raise ValueError(f"an encoded {type(record).__name__}, not {expected.__name__}")
-    return record
-
-
-def _decode(value: Any) -> Any:
-    if not isinstance(value, list):
-        return value
-    tag = value[0]
-    if tag >= 0:
-        return _RECORDS[tag](*[_decode(item) if isinstance(item, list) else item for item in value[1:]])
-    if tag == _STRINGS:
-        return tuple(value[1:])
-    if tag == _IMPORTS:
-        return tuple(Import(alias, tuple(path)) for alias, *path in (item.split(_SEPARATOR) for item in value[1:]))
-    return tuple([_decode(item) for item in value[1:]])

@@ -290,12 +290,13 @@ class KotlinReader(Reader):
 
     def _fields(self, values: SgNode, kind: str) -> Iterator[Field]:
         children = [child for child in values.children() if child.kind() not in {"comment", "multiline_comment"}]
+        kinds = [child.kind() for child in children]
         for number, child in enumerate(children):
-            if child.kind() != kind:
+            if kinds[number] != kind:
                 continue
             name = child_of(child, "simple_identifier")
             default = _assigned(child)
-            if default is None and number + 2 < len(children) and children[number + 1].kind() == "=":
+            if default is None and kinds[number + 1 : number + 2] == ["="] and number + 2 < len(children):
                 default = children[number + 2]
             before = children[number - 1].text() if number else ""
             yield Field(

@@ -23,7 +23,10 @@ def named(node: SgNode) -> list[SgNode]:
 
 def child_of(node: SgNode, *kinds: str) -> SgNode | None:
     """Return the first child of one of `kinds`."""
-    return next((child for child in node.children() if child.kind() in kinds), None)
+    for child in node.children():  # no generator: this is asked a hundred times a file
+        if child.kind() in kinds:
+            return child
+    return None
 
 
 def last_name(text: str) -> str:

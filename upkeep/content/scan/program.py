@@ -10,15 +10,17 @@ be the one declaration of that name in the tree; where there are several it stay
 
 from __future__ import annotations
 
-import contextlib
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from upkeep.content.scan.facts import Constant, FileFacts, Function, Path, Supertype, Type
 from upkeep.scansettings import Language
 
 _DEPTH = 6
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,6 +30,10 @@ class File:
     facts: FileFacts
     aliases: Mapping[str, Path]
     """What is imported, by the name that it has here."""
+    family: Language = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "family", family(self.language))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,7 +58,7 @@ class Program:
         self.wanted: set[tuple[Language, str]] = set()
         self._symbols: dict[tuple[Language, Path], list[Symbol]] = defaultdict(list)
         self._names: dict[tuple[Language, str], list[Symbol]] = defaultdict(list)
-        self._functions: dict[tuple[Language, str], list[tuple[File, Function]]] = defaultdict(list)
+        self._functions: dict[tuple[Language, str], list[tuple[File, int]]] = defaultdict(list)
         self._own: dict[tuple[str, Path], list[Symbol]] = defaultdict(list)
         self._found: dict[tuple[str, Path, Path], tuple[list[Symbol], Path, set[tuple[Language, str]]]] = {}
 
@@ -62,7 +68,7 @@ class Program:
             return
         self.files[file.path] = file
         self._found.clear()
-        language, package = family(file.language), file.facts.package
+        language, package = file.family, file.facts.package
         declarations: tuple[Type | Constant, ...] = (*file.facts.types, *file.facts.constants)
         for fact in declarations:
             symbol = Symbol(file, (*package, *fact.path), fact)
@@ -70,15 +76,14 @@ class Program:
             self._names[language, fact.path[-1]].append(symbol)
             if isinstance(fact, Constant):
                 self._own[file.path, fact.path[:-1]].append(symbol)
-        for function in file.facts.functions:
-            self._functions[language, function.path[-1]].append((file, function))
+        for number, name in enumerate(file.facts.functions.names):
+            self._functions[language, name].append((file, number))
 
-    @contextlib.contextmanager
-    def asking(self) -> Iterator[set[tuple[Language, str]]]:
-        """Collect the names that are wanted meanwhile."""
+    def collect(self, look: Callable[[], T]) -> tuple[T, set[tuple[Language, str]]]:
+        """Return what `look` returns, and the names that it wants."""
         outer, self.wanted = self.wanted, set()
         try:
-            yield self.wanted
+            return look(), self.wanted
         finally:
             outer |= self.wanted
             self.wanted = outer
@@ -115,7 +120,8 @@ class Program:
 
     def functions(self, name: str, language: Language) -> list[tuple[File, Function]]:
         """Return the functions called `name`, wherever they stand."""
-        return self._functions.get((family(language), name), [])
+        found = self._functions.get((family(language), name), ())
+        return [(file, file.facts.functions[number]) for file, number in found]
 
     def overriding(self, file: File, function: Function) -> list[tuple[File, Function]]:
         """Return the bodies of an abstract function, in the types below its own."""
@@ -134,7 +140,7 @@ class Program:
         return self.constructed_with(name, file, scope[:-1]) if scope else None
 
     def _below(self, file: File, path: Path, above: File, top: Path, depth: int = 0) -> bool:
-        for symbol in self._symbols.get((family(file.language), (*file.facts.package, *path)), []):
+        for symbol in self._symbols.get((file.family, (*file.facts.package, *path)), []):
             for _, parent in self.supertypes(symbol):
                 if (parent.file is above and parent.fact.path == top) or (
                     depth < _DEPTH and self._below(parent.file, parent.fact.path, above, top, depth + 1)
@@ -144,7 +150,7 @@ class Program:
 
     def constants_of(self, symbol: Symbol, name: str | None = None) -> list[Symbol]:
         """Return the properties of a type (all, or those called `name`), those of extensions too."""
-        language = family(symbol.file.language)
+        language = symbol.file.family
         if name is not None:
             found = self._symbols.get((language, (*symbol.path, name)), [])
             extended = self._extensions(symbol, name)
@@ -166,7 +172,7 @@ class Program:
         """Return extension properties: they are declared under the type's simple name, in any package."""
         self._want(symbol.file, name)
         owner = (symbol.fact.path[-1], name)
-        candidates = self._names.get((family(symbol.file.language), name), [])
+        candidates = self._names.get((symbol.file.family, name), [])
         return [
             each
             for each in candidates
@@ -175,11 +181,11 @@ class Program:
 
     def _declares(self, symbol: Symbol) -> bool:
         """Whether the file of a property declares its owner too: then that owner is another type of the same name."""
-        owners = self._symbols.get((family(symbol.file.language), symbol.path[:-1]), [])
+        owners = self._symbols.get((symbol.file.family, symbol.path[:-1]), [])
         return any(owner.file is symbol.file and isinstance(owner.fact, Type) for owner in owners)
 
     def _head(self, name: str, file: File, scope: Path) -> list[Symbol]:
-        package, language = file.facts.package, family(file.language)
+        package, language = file.facts.package, file.family
         for length in range(len(scope), -1, -1):
             found = self._symbols.get((language, (*package, *scope[:length], name)), [])
             own = [symbol for symbol in found if symbol.file is file]
@@ -204,7 +210,7 @@ class Program:
         return candidates if len({symbol.path for symbol in candidates}) == 1 else []
 
     def _inherited(self, file: File, scope: Path, name: str, depth: int = 0) -> list[Symbol]:
-        owners = self._symbols.get((family(file.language), (*file.facts.package, *scope)), [])
+        owners = self._symbols.get((file.family, (*file.facts.package, *scope)), [])
         for owner in owners:
             if owner.file is not file or not isinstance(owner.fact, Type) or depth > _DEPTH:
                 continue
@@ -220,7 +226,7 @@ class Program:
         return []
 
     def _imported(self, path: Path, file: File) -> list[Symbol]:
-        language = family(file.language)
+        language = file.family
         for part in path[-3:]:
             self._want(file, part)
         if found := self._symbols.get((language, path), []):
@@ -235,7 +241,7 @@ class Program:
 
     def _qualified(self, parts: Path, file: File) -> tuple[list[Symbol], int]:
         """Look up a path that begins with its package."""
-        language = family(file.language)
+        language = file.family
         for length in range(len(parts), 1, -1):
             if found := self._symbols.get((language, parts[:length]), []):
                 return found, length
@@ -249,7 +255,7 @@ class Program:
     def _children(self, symbols: Iterable[Symbol], name: str) -> list[Symbol]:
         result = []
         for symbol in symbols:
-            inner = self._symbols.get((family(symbol.file.language), (*symbol.path, name)), [])
+            inner = self._symbols.get((symbol.file.family, (*symbol.path, name)), [])
             if _instance(symbol):
                 inner = [each for each in inner if isinstance(each.fact, Type)]
             result.extend(inner)

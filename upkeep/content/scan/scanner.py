@@ -17,11 +17,10 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from ast_grep_py import Config, SgRoot
 
@@ -29,7 +28,7 @@ from upkeep.content.scan.cache import BlobCache, BlobKey, Entry
 from upkeep.content.scan.calls import CallFinder
 from upkeep.content.scan.facts import VERSION, CallSite, FileFacts
 from upkeep.content.scan.languages import declared_names, file_of, grammar_of, language_of, mentions, reader
-from upkeep.content.scan.model import Call, ScanResult
+from upkeep.content.scan.model import ScanResult
 from upkeep.content.scan.program import Program, family
 from upkeep.errors import ConfigError, GitError
 from upkeep.scansettings import Language, LanguageScan, ScanSettings
@@ -80,21 +79,16 @@ def scan(repository: Source, rev: str, settings: ScanSettings, *, cache: Path | 
             f"there is no commit {rev}", remedy="Fetch it first, or check the name.", code="git.unknown_revision"
         )
     with _collector_paused():
-        survey = _Survey(repository, commit, settings, cache)
-        calls = survey.run()
-    return ScanResult(
-        commit=commit,
-        calls=tuple(calls),
-        files_seen=len(survey.files),
-        files_parsed=len(survey.parsed),
-        files_failed=tuple(sorted(file.path for file in survey.files if survey.entries[file.key].failed)),
-        seconds=round(time.monotonic() - started, 3),
-    )
+        result = _Survey(repository, commit, settings, cache).run()
+    return result.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
 
 
 @contextlib.contextmanager
 def _collector_paused() -> Iterator[None]:
-    """Keep the cycle collector from walking a million records that are all alive: a fifth of a scan's time."""
+    """Keep the cycle collector from walking a million records that are all alive: a fifth of a scan's time.
+
+    They have to be gone at the end of it, or the first collection afterwards walks them all the same.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -104,8 +98,7 @@ def _collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
+class _File(NamedTuple):
     path: str
     language: Language
     key: BlobKey
@@ -116,6 +109,7 @@ class _Survey:
 
     def __init__(self, repository: Source, commit: str, settings: ScanSettings, cache: Path | None) -> None:
         self._repository = repository
+        self._commit = commit
         self._settings = settings
         self._cache = BlobCache(cache, f"{VERSION}-{version('ast-grep-py')}-{settings.fingerprint()}")
         self.entries: dict[BlobKey, Entry] = self._cache.load()
@@ -126,6 +120,8 @@ class _Survey:
         self.files = list(_files(repository.tree(commit), settings))
         self._callers: dict[str, tuple[CallSite, ...]] = {}
         self._program = Program()
+        self._sought: set[tuple[Language, str]] = set()
+        self._unloaded: list[tuple[_File, tuple[str, ...]]] | None = None
         self._finder = CallFinder(self._program, settings)
         self._methods = {language: {call.method for call in scan.calls} for language, scan in settings.root.items()}
         self._rules: dict[Language, dict[int, Config]] = {
@@ -133,8 +129,8 @@ class _Survey:
             for language, scan in settings.root.items()
         }
 
-    def run(self) -> list[Call]:
-        """Return the calls."""
+    def run(self) -> ScanResult:
+        """Return what was found; how long it took is for the caller to say."""
         self._inspect()
         self._load(file for file in self.files if self.entries[file.key].hit)
         self._settle()
@@ -142,7 +138,14 @@ class _Survey:
         self._settle()
         calls = self._finder.calls(self._callers)
         self._cache.save({key: self.entries[key] for key in self._changed}, {file.key for file in self.files})
-        return calls
+        return ScanResult(
+            commit=self._commit,
+            calls=tuple(calls),
+            files_seen=len(self.files),
+            files_parsed=len(self.parsed),
+            files_failed=tuple(sorted(file.path for file in self.files if self.entries[file.key].failed)),
+            seconds=0.0,
+        )
 
     def _inspect(self) -> None:
         """Look at the bytes of every blob that the cache does not know."""
@@ -201,21 +204,26 @@ class _Survey:
 
     def _settle(self) -> None:
         """Load files that declare what a call needs until nothing more is needed."""
-        while True:
-            self._finder.read(self._callers)
-            names: dict[Language, set[str]] = defaultdict(set)
-            for language, name in self._program.wanted:
-                names[family(language)].add(name)
-            needed = [
-                file
-                for file in self.files
-                if file.path not in self._program.files
-                and not names[family(file.language)].isdisjoint(self.entries[file.key].declared)
-            ]
-            if not needed:
-                return
-            self._load(needed)
-            self._finder.forget({name for file in needed for name in self.entries[file.key].declared})
+        for look in (self._finder.ask, partial(self._finder.read, self._callers)):
+            look()
+            while needed := self._needed():
+                self._load(needed)
+                self._finder.forget({name for file in needed for name in self.entries[file.key].declared})
+                look()
+
+    def _needed(self) -> list[_File]:
+        """Return the files that declare a name which was asked for since the last time, and are not loaded."""
+        names: dict[Language, set[str]] = defaultdict(set)
+        for language, name in self._program.wanted - self._sought:
+            names[family(language)].add(name)
+        self._sought |= self._program.wanted
+        if not names:
+            return []
+        if self._unloaded is None:
+            self._unloaded = [(file, self.entries[file.key].declared) for file in self.files]
+        loaded = self._program.files
+        self._unloaded = [pair for pair in self._unloaded if pair[0].path not in loaded]
+        return [file for file, declared in self._unloaded if not names[family(file.language)].isdisjoint(declared)]
 
     def _follow(self) -> None:
         """Find the calls of wrappers, in every file that may hold one."""
@@ -274,16 +282,24 @@ def _selection(scan: LanguageScan) -> Callable[[str], bool]:
 
 
 def _globs(patterns: Sequence[str]) -> Callable[[str], bool]:
-    """Return a test of paths. What ends in `/**` is asked once a folder: most are, and a tree has few folders."""
+    """Return a test of paths. What ends in `/**` is asked once a folder, and what names files of any folder sees their
+    names only: most patterns are of these two, and a tree has few folders.
+    """
     folders = _alternatives([pattern for pattern in patterns if pattern.endswith("/**")])
-    files = _alternatives([pattern for pattern in patterns if not pattern.endswith("/**")])
+    rest = [pattern for pattern in patterns if not pattern.endswith("/**")]
+    anywhere = [
+        pattern for pattern in rest if pattern.startswith("**/") and "/" not in pattern[3:] and pattern != "**/**"
+    ]
+    names = _alternatives([pattern[3:] for pattern in anywhere])
+    paths = _alternatives([pattern for pattern in rest if pattern not in anywhere])
     known: dict[str, bool] = {}
 
     def matches(path: str) -> bool:
-        folder = path[: path.rfind("/") + 1]
+        at = path.rfind("/") + 1
+        folder = path[:at]
         if folder not in known:
             known[folder] = folders(folder + "x")
-        return known[folder] or files(path)
+        return known[folder] or names(path[at:]) or paths(path)
 
     return matches
 

@@ -29,7 +29,7 @@ from upkeep.content.scan.expression import (
     Name,
     Parameter,
 )
-from upkeep.content.scan.facts import CallSite, Constant, Field, FileFacts, Function, Import, Path, Type
+from upkeep.content.scan.facts import CallSite, Constant, Field, FileFacts, Function, Functions, Import, Path, Type
 from upkeep.content.scan.nodes import last_name, position, squeezed, unquoted
 
 _MAXIMUM_DEPTH = 60
@@ -152,7 +152,7 @@ class Reader(ABC):
 
     def facts(self, methods: Collection[str], rules: Mapping[int, Config]) -> FileFacts:
         """Return everything that this file says; calls of `methods` and matches of `rules` (index to ast-grep rule)."""
-        functions = tuple(self._functions())
+        functions = Functions.of(tuple(self._functions()))
         types: list[Type] = []
         constants: list[Constant] = []
         for node in self._find(self.types | self.constants):

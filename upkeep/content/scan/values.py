@@ -43,9 +43,12 @@ class Missing:
     owner: Path | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Context:
-    """Where an expression stands, and what the parameters around it are."""
+    """Where an expression stands, and what the parameters around it are.
+
+    Not to be changed, and yet not frozen: every step into an expression makes one, and freezing triples its cost.
+    """
 
     file: File
     scope: Path = ()

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from upkeep.content.scan.facts import FileFacts, decode, encode
 from upkeep.content.scan.languages import declared_names, grammar_of, language_of, mentions, reader
+from upkeep.content.scan.stored import load_facts, store_facts
 
 SNIPPETS = {
     "kotlin": (
@@ -47,7 +47,7 @@ def test_no_text_makes_a_reader_fail(grammar: str, data: st.DataObject) -> None:
         st.sampled_from(["", "(", ")", "{", "}", '"', "'", "`", ".", ",", "$", "=", "->", "\n", "\u202e😀"])
     )
     facts = reader(source[:start] + inserted + source[end:], grammar).facts({"track", "put"}, {})
-    assert decode(encode(facts), FileFacts) == facts
+    assert load_facts(store_facts(facts)) == facts
 
 
 @pytest.mark.parametrize("grammar", SNIPPETS)
@@ -55,7 +55,7 @@ def test_facts_survive_the_cache(grammar: str) -> None:
     facts = reader(SNIPPETS[grammar], grammar).facts({"track"}, {})
     assert facts.calls
     assert facts.constants
-    assert decode(encode(facts), FileFacts) == facts
+    assert load_facts(store_facts(facts)) == facts
 
 
 @pytest.mark.parametrize(
