@@ -1,6 +1,7 @@
 """`upkeep demo`: generated sample repositories, two updates of them, and what to look at.
 
-What belongs here: the play. What does not: anything that an update does: it is the same job as the daemon's.
+What belongs here: the play, and the group of plays. What does not: anything that an update does: it is the same job as
+the daemon's; and the plays of other systems (`demo_sync.py`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli import demo_sync
 from upkeep.errors import UpkeepError
 
 if TYPE_CHECKING:
@@ -42,7 +44,13 @@ watches:
 )
 
 
+app = typer.Typer(invoke_without_command=True)
+app.command("sync")(demo_sync.sync)
+
+
+@app.callback()
 def demo(
+    context: typer.Context,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Play two updates on generated repositories: no network, no account, no model.
@@ -52,6 +60,8 @@ def demo(
 
     Example: `upkeep demo`, then `upkeep pr show 2`, then `upkeep up`.
     """
+    if context.invoked_subcommand is not None:
+        return
     from cli.output import emit_json, say
     from cli.sample import open_sample
     from upkeep.config import load

@@ -29,7 +29,7 @@ USAGE_ERROR = 64
 
 COMMANDS: Mapping[str, str] = {
     "init": "cli.config:init",
-    "demo": "cli.demo:demo",
+    "demo": "cli.demo:app",
     "up": "cli.up:up",
     "doctor": "cli.doctor:doctor",
     "update": "cli.update:update",

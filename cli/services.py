@@ -30,6 +30,7 @@ from upkeep.config import Settings
 from upkeep.database import schema
 from upkeep.database.server import Database, connect
 from upkeep.errors import ConfigError, ProcessError
+from upkeep.sync import registry
 
 HOST = "127.0.0.1"
 FIRST_PORT = 3000
@@ -66,7 +67,7 @@ def serve(settings: Settings, *, port: int | None, say: Say) -> None:
             supervisor.start(service)
         _wait(supervisor, stop, lambda: _answers(chosen), others[0])
         if not stop.asked:
-            _tell_ready(say, settings, chosen)
+            _tell_ready(say, settings, chosen, _repositories(database, settings))
         while not stop.wait(CHECK_SECONDS):
             supervisor.check()
         say("stopping…")
@@ -251,7 +252,14 @@ def _tell_start(say: Say, swept: int, before: str | None, now: str, closed: Reco
         say(f"closed {len(closed.dagster)} runs that an earlier start had left open")
 
 
-def _tell_ready(say: Say, settings: Settings, port: int) -> None:
+def _repositories(database: Database, settings: Settings) -> int:
+    """How many are managed, with those that upkeep.yaml has."""
+    with database.session() as session:
+        registry.refresh(session, settings)
+        return len(registry.slugs(session))
+
+
+def _tell_ready(say: Say, settings: Settings, port: int, repositories: int) -> None:
     url = f"http://{HOST}:{port}"
     say(f"Upkeep is up.    {url}")
     say(f"  lineage        {url}/locations/{LOCATION}/asset-groups/content")
@@ -263,4 +271,6 @@ def _tell_ready(say: Say, settings: Settings, port: int) -> None:
         say(f"  watch          {name}: {upstream} every {watch.poll_minutes:g} min")
     if not settings.watches:
         say("  watches        none; `upkeep init` writes a commented upkeep.yaml")
+    if repositories:
+        say(f"  repositories   {repositories}: {url}/locations/{LOCATION}/asset-groups/sync")
     say("Ctrl-C stops everything.")

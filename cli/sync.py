@@ -244,8 +244,6 @@ def _each_hook(slugs: list[str] | None, every: bool, json: bool, act: Callable[[
     from cli.output import emit_json
     from upkeep.errors import UpkeepError
     from upkeep.sync import registry
-    from upkeep.sync.hooks import Hook
-    from upkeep.sync.workingtree import WorkingTree
 
     if every == bool(slugs):
         raise typer.BadParameter("give repositories, or --all")
@@ -254,9 +252,7 @@ def _each_hook(slugs: list[str] | None, every: bool, json: bool, act: Callable[[
         chosen = registry.every(session) if every else [registry.find(session, slug) for slug in slugs or []]
     for repository in chosen:
         try:
-            tree = WorkingTree.open(repository.path)
-            hook = Hook(repository.slug, tree, settings.home, _command(repository.slug), _environment(settings))
-            done = act(hook)
+            done = act(hook_of(settings, repository))
         except UpkeepError as error:
             results.append({"repository": repository.slug, "state": "unknown", "error": error.as_record()})
             _complain(repository.slug, error)
@@ -267,6 +263,16 @@ def _each_hook(slugs: list[str] | None, every: bool, json: bool, act: Callable[[
     if json:
         emit_json({"hooks": results})
     raise typer.Exit(1 if any("error" in one or one["state"] == "foreign" for one in results) else 0)
+
+
+def hook_of(settings: Settings, repository: Managed) -> Hook:
+    """The hook of a repository, which starts this very program. Raises RepositoryNotReady `sync.unreachable`,
+    CommandNotFound."""
+    from upkeep.sync.hooks import Hook
+    from upkeep.sync.workingtree import WorkingTree
+
+    tree = WorkingTree.open(repository.path)
+    return Hook(repository.slug, tree, settings.home, _command(repository.slug), _environment(settings))
 
 
 def _hook_record(done: HookStatus) -> dict[str, Any]:

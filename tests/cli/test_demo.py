@@ -62,3 +62,28 @@ def test_a_configuration_that_is_there_is_left_alone(run, tmp_path: Path) -> Non
     assert played.returncode == 0, played.stderr
     assert (tmp_path / "upkeep.yaml").read_text() == mine
     assert str(tmp_path / "home" / "demo" / "upkeep.yaml") in played.stdout
+
+
+def test_a_commit_moves_the_timestamp_of_a_managed_sample(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    played = run("demo", "sync")
+    assert played.returncode == 0, played.stderr
+    assert "ferry-timetable: 1 workplans, 3 tasks, ids written into workplans/winter.md" in played.stderr
+    assert "upkeep dispatch ferry-timetable" in played.stdout
+    listed = {each["slug"]: each for each in json.loads(run("repos", "list", "--json").stdout)}
+    assert {slug: each["age"] for slug, each in listed.items()} == {
+        "ferry-tickets": "fresh",
+        "ferry-timetable": "fresh",
+    }
+    assert listed["ferry-timetable"]["last_state_synced_at"] in played.stdout
+    dispatched = json.loads(run("dispatch", "ferry-timetable", "--json").stdout)
+    assert dispatched["active_goal"]["title"] == "Every crossing of the winter can be looked up"
+    assert [each["question"] for each in dispatched["human_interventions"]] == [
+        "Is it called North Pier or Lighthouse Pier?"
+    ]
+
+    again = json.loads(run("demo", "sync", "--json").stdout)
+    assert again["status"] == "todo"
+    assert again["after"] > again["before"] >= listed["ferry-timetable"]["last_state_synced_at"]
+    folder = tmp_path / "home" / "demo" / "sync" / "ferry-timetable"
+    said = subprocess.run(["git", "-C", str(folder), "status", "--porcelain"], capture_output=True, check=True)
+    assert said.stdout == b""

@@ -57,7 +57,7 @@ def test_every_command_that_is_shown_exists(page: Path) -> None:
     there = known()
     for words in commands(page):
         assert words[0] in there, f"{page.name} shows `upkeep {' '.join(words)}`"
-        if there[words[0]]:
+        if there[words[0]] and words != ("demo",):  # which plays by itself, too
             assert len(words) > 1, f"{page.name} shows `upkeep {words[0]}` without its subcommand"
             assert words[1] in there[words[0]], f"{page.name} shows `upkeep {' '.join(words)}`"
 

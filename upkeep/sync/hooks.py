@@ -22,10 +22,14 @@ from typing import Literal
 
 from upkeep.errors import RepositoryNotReady, UpkeepError
 from upkeep.plumbing.command import run_git
+from upkeep.reaper import OWNER_VARIABLE
 from upkeep.sync import markers
 from upkeep.sync.workingtree import WorkingTree
 
 MARK = "# upkeep-sync-hook"
+_NOT_OURS = ("PYTHONPATH", "PYTHONHOME", OWNER_VARIABLE)
+"""Variables of whoever commits that must not reach the sync. The last would let it be ended with a commit that Upkeep
+itself made."""
 _SHEBANG = "#!/bin/sh\n"
 _SHELL = re.compile(r"#![ \t]*(?:\S*/)?(?:env[ \t]+(?:-S[ \t]+)?)?(?:\S*/)?(?:ba|da|z|k|mk|a)?sh(?=[ \t\r\n]|\Z)")
 
@@ -77,7 +81,7 @@ class Hook:
             f"{guard}{{\n"
             f'    {{ : > {quote(str(marker))}/"$$"; }} 2>/dev/null || :\n'
             "    ( trap '' HUP INT QUIT\n"
-            "      unset $(git rev-parse --local-env-vars) PYTHONPATH PYTHONHOME\n"
+            f"      unset $(git rev-parse --local-env-vars) {' '.join(_NOT_OURS)}\n"
             f"      cd / && exec env {settings} {start} ) </dev/null >/dev/null 2>&1 &\n"
             "}\n"
             f"{MARK} end {self.repository}\n"
