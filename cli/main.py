@@ -46,6 +46,7 @@ COMMANDS: Mapping[str, str] = {
     "hooks": "cli.sync:hooks_app",
     "tasks": "cli.tasks:app",
     "interventions": "cli.tasks:interventions_app",
+    "inventory": "cli.inventory:inventory",
     "dispatch": "cli.dispatch:dispatch",
     "rebase": "cli.rebase:rebase",
     "mcp": "cli.mcp:mcp",

@@ -84,13 +84,13 @@ def register(
 
 @app.command()
 def ignore(
-    slug: Annotated[str, typer.Argument(metavar="REPO", help="A repository, managed or not.")],
+    slug: Annotated[str, typer.Argument(metavar="REPO", help="A managed repository, or OWNER/NAME on a forge.")],
     why: Annotated[str, typer.Option("--why", help="Kept with it.")] = "",
     json: Json = False,
 ) -> None:
     """Manage a repository no longer and list it apart. Nothing that is known of it is lost.
 
-    Example: `upkeep repos ignore old-experiments --why "archived in 2024"`
+    Examples: `upkeep repos ignore old-experiments --why "archived in 2024"`, `upkeep repos ignore coulomb/dotfiles`
     """
     from cli.hub import open_hub
     from cli.output import emit_json

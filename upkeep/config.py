@@ -75,6 +75,8 @@ class GitHubForgeSettings(Section):
     kind: Literal["github"]
     host: str = "github.com"
     token: SecretStr | None = None
+    orgs: tuple[str, ...] = ()
+    user_repos: bool = False
 
 
 class GiteaForgeSettings(Section):

@@ -97,6 +97,7 @@ class HostedRepository:
     forks: list[Json] = field(default_factory=list)
     readers: set[str] = field(default_factory=set)
     labels: dict[str, Json] = field(default_factory=dict)
+    private: bool = False
 
     @property
     def owner(self) -> str:
@@ -111,12 +112,14 @@ class HostedRepository:
 
 
 class GitHubServer:
-    """State and routes. `clock` moves a second with every request, so that times are distinct and repeatable."""
+    """State and routes. `clock` moves a second with every request, so that times are distinct and repeatable.
+    `strangers` are logins that see public repositories only."""
 
     def __init__(self) -> None:
         self.repositories: dict[str, HostedRepository] = {}
         self.tokens: dict[str, str] = {}
         self.users: dict[str, str] = {}
+        self.strangers: set[str] = set()
         self.faults: list[Fault] = []
         self.requests: list[Request] = []
         self.rate_limit_remaining = 4999
@@ -127,6 +130,10 @@ class GitHubServer:
 
     ROUTES: ClassVar[list[tuple[str, str, str]]] = [
         ("GET", r"/user", "get_user"),
+        ("GET", r"/user/repos", "list_own_repositories"),
+        ("GET", r"/orgs/([^/]+)", "get_organization"),
+        ("GET", r"/orgs/([^/]+)/repos", "list_repositories"),
+        ("GET", r"/repositories/(\d+)", "get_repository_by_id"),
         ("GET", r"/repos/([^/]+/[^/]+)", "get_repository"),
         ("GET", r"/repos/([^/]+/[^/]+)/pulls", "list_pulls"),
         ("POST", r"/repos/([^/]+/[^/]+)/pulls", "create_pull"),
@@ -174,7 +181,7 @@ class GitHubServer:
             if match is None or verb != method:
                 continue
             arguments: list[Any] = list(match.groups())
-            if arguments:
+            if pattern.startswith("/repos/"):
                 arguments[0] = self.visible(arguments[0], login, write=method != "GET")
             result = getattr(self, name)(*arguments, query=query, body=body, login=login)
             if isinstance(result, list) and method == "GET":
@@ -210,11 +217,51 @@ class GitHubServer:
     # Routes ---------------------------------------------------------------------------------------------------------
 
     def get_user(self, *, login: str, **_: Any) -> Json:
-        return self.user(login)
+        return {**self.user(login), **self.counts(login, login)}
+
+    def get_organization(self, name: str, *, login: str, **_: Any) -> Json:
+        if not self.of_owner(name):
+            raise Refusal(404, "Not Found")
+        return {"login": name, **self.counts(name, login)}
+
+    def counts(self, owner: str, login: str) -> Json:
+        """Private repositories are counted for members only."""
+        mine = self.of_owner(owner)
+        private = sum(one.private for one in mine)
+        told = {} if login in self.strangers else {"total_private_repos": private, "owned_private_repos": private}
+        return {"public_repos": len(mine) - private, **told}
+
+    def of_owner(self, name: str) -> list[HostedRepository]:
+        return [one for one in self.repositories.values() if one.owner == name]
+
+    def list_own_repositories(self, *, login: str, **_: Any) -> Json:
+        return self.list_repositories(login, login=login)
+
+    def list_repositories(self, name: str, *, login: str, **_: Any) -> Json:
+        mine = [one for one in self.of_owner(name) if not one.private or login not in self.strangers]
+        return [self.get_repository(one, login=login) for one in mine]
+
+    def get_repository_by_id(self, number: str, *, login: str, **_: Any) -> Json:
+        for one in self.repositories.values():
+            if self.get_repository(one, login=login)["id"] == int(number):
+                return self.get_repository(one, login=login)
+        raise Refusal(404, "Not Found")
 
     def get_repository(self, repository: HostedRepository, *, login: str, **_: Any) -> Json:
         return {
+            "id": 1000 + list(self.repositories.values()).index(repository),
             "full_name": repository.full_name,
+            "html_url": f"https://github.com/{repository.full_name}",
+            "clone_url": f"https://github.com/{repository.full_name}.git",
+            "ssh_url": f"git@github.com:{repository.full_name}.git",
+            "description": None,
+            "language": None,
+            "size": 12,
+            "private": repository.private,
+            "fork": False,
+            "mirror_url": None,
+            "created_at": stamp(FIRST_MOMENT),
+            "pushed_at": stamp(FIRST_MOMENT),
             "default_branch": "main",
             "archived": False,
             "permissions": {"pull": True, "push": login not in repository.readers},

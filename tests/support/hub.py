@@ -15,7 +15,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from cli import dispatch, repositories, sync, tasks
+from cli import dispatch, inventory, repositories, sync, tasks
 from tests.support.repositories import MakeRepository, RepoBuilder
 from tests.support.workplans import plan, task
 from upkeep.errors import UpkeepError
@@ -28,6 +28,7 @@ def hub_commands() -> typer.Typer:
     app = typer.Typer()
     app.command("sync")(sync.sync)
     app.command("dispatch")(dispatch.dispatch)
+    app.command("inventory")(inventory.inventory)
     app.add_typer(repositories.app, name="repos")
     app.add_typer(repositories.goals_app, name="goals")
     app.add_typer(sync.hooks_app, name="hooks")

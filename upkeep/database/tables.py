@@ -191,6 +191,28 @@ repositories = sa.Table(
 """The registry. `files`: what `upkeep/sync/drift.py` compares, by path; `findings`: those of the last sync. `revision`
 counts changes of the hub's side (by hand, of the registry); `synced_revision` is the one that was last synced."""
 
+forge_listings = sa.Table(
+    "forge_listings",
+    metadata,
+    sa.Column("forge", sa.Text, primary_key=True),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("listed_at", _Moment, nullable=False, server_default=sa.func.clock_timestamp()),
+    sa.Column("complete", sa.Boolean, nullable=False),
+    sa.Column("body", JSONB, nullable=False),
+)
+"""What a forge listed last (`upkeep/sync/stocktaking.py`). `body`: its repositories, what is missing of the list, and
+what was asked for beside it."""
+
+forge_names = sa.Table(
+    "forge_names",
+    metadata,
+    sa.Column("forge", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("id", sa.BigInteger, nullable=False),
+    sa.Column("seen_at", _Moment, nullable=False, server_default=sa.func.clock_timestamp()),
+)
+"""The forge's id behind a name (`owner/name` in lower case) by which the registry knows a repository."""
+
 goals = sa.Table(
     "goals",
     metadata,

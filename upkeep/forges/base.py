@@ -7,7 +7,7 @@ module of its own. What does not: the order in which a publish happens (`upkeep/
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal, Protocol
 
@@ -81,6 +81,63 @@ class Comment(BaseModel):
     author: str
     body: str
     created_at: datetime
+
+
+class ForgeRepository(BaseModel):
+    """A repository as the forge's list tells it. Times are UTC.
+
+    `id` stays when it is renamed or transferred. `size_kib`: what the forge says of its git folder. `pushed_at`: the
+    last push, or where the forge does not tell that (Gitea) the last change of any kind. `addresses`: where git finds
+    it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    forge: str
+    id: int
+    full_name: str
+    url: str
+    addresses: tuple[str, ...] = ()
+    description: str = ""
+    size_kib: int = 0
+    language: str = ""
+    created_at: datetime | None = None
+    pushed_at: datetime | None = None
+    private: bool = False
+    archived: bool = False
+    fork: bool = False
+    mirror: bool = False
+
+
+class Listing(BaseModel):
+    """All repositories of the organisations and the account that a forge was asked for, each once, by id.
+
+    Complete means proven: every page was read, none came twice, and their number is what the forge counts. `gaps` says
+    in words what is missing otherwise; what is listed exists all the same."""
+
+    model_config = ConfigDict(frozen=True)
+
+    forge: str
+    repositories: tuple[ForgeRepository, ...]
+    gaps: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        return not self.gaps
+
+
+class Lister(Protocol):
+    """A forge that lists repositories. Raises what `Forge` raises: a page that cannot be read is an error."""
+
+    def list_repositories(
+        self, organizations: Sequence[str], *, own: bool, progress: Callable[[int, int], None]
+    ) -> Listing:
+        """Those of the organisations, and with `own` of the account itself. `progress` is told how many of how many
+        are read."""
+        ...
+
+    def find_repository(self, *, id: int | None = None, name: str = "") -> ForgeRepository | None:
+        """One repository by its id or by a name that it has or had; None where there is none."""
+        ...
 
 
 class Forge(Protocol):

@@ -1,7 +1,7 @@
 """Gitea over its REST API: pull requests, labels, issues, comments, branches, and how git authenticates.
 
-What belongs here: what Gitea keeps and how it says so. What does not: how a request is sent (`gitea_api.py`), and the
-order of a publish (`upkeep/publish.py`).
+What belongs here: what Gitea keeps and how it says so. What does not: how a request is sent (`gitea_api.py`), reading
+the list of repositories (`gitea_repositories.py`), and the order of a publish (`upkeep/publish.py`).
 
 Where Gitea differs from GitHub: the head's branch is its `label`, because `ref` turns into `refs/pull/N/head` once the
 branch is gone; accounts are of one kind, so a comment by anybody but Gitea's own system users counts as a person's; an
@@ -21,7 +21,8 @@ from urllib.parse import quote, urlsplit
 from pydantic import SecretStr
 
 from upkeep.errors import ConfigError, ForgeError, ForgeUnavailable
-from upkeep.forges.base import Comment, Issue, Label, PullRequest
+from upkeep.forges import gitea_repositories
+from upkeep.forges.base import Comment, ForgeRepository, Issue, Label, Listing, PullRequest
 from upkeep.forges.gitea_api import PAGE_SIZE, GiteaApi, Response, incomplete
 from upkeep.forges.text import fit, on_top
 
@@ -286,6 +287,20 @@ class GiteaForge:
             if error.reason != "forge.not_found":
                 raise
             return None
+
+    # Repositories
+
+    def list_repositories(
+        self,
+        organizations: Sequence[str],
+        *,
+        own: bool,
+        progress: Callable[[int, int], None] = lambda read, total: None,
+    ) -> Listing:
+        return gitea_repositories.list_repositories(self.name, self.api, organizations, own=own, progress=progress)
+
+    def find_repository(self, *, id: int | None = None, name: str = "") -> ForgeRepository | None:
+        return gitea_repositories.find_repository(self.name, self.api, id=id, name=name)
 
     # Addresses and credentials
 

@@ -20,7 +20,8 @@ from urllib.parse import quote
 from pydantic import SecretStr
 
 from upkeep.errors import ConfigError, ForgeError
-from upkeep.forges.base import Label, PullRequest
+from upkeep.forges import github_repositories
+from upkeep.forges.base import ForgeRepository, Label, Listing, PullRequest
 from upkeep.forges.gh import PAGE_SIZE, GhApi, Response
 from upkeep.forges.text import fit, on_top
 
@@ -195,6 +196,18 @@ class GitHubForge:
             for page in self._api.pages(timeline)
             for row in page.body
         )
+
+    def list_repositories(
+        self,
+        organizations: Sequence[str],
+        *,
+        own: bool,
+        progress: Callable[[int, int], None] = lambda read, total: None,
+    ) -> Listing:
+        return github_repositories.list_repositories(self.name, self._api, organizations, own=own, progress=progress)
+
+    def find_repository(self, *, id: int | None = None, name: str = "") -> ForgeRepository | None:
+        return github_repositories.find_repository(self.name, self._api, id=id, name=name)
 
     def branch_url(self, repo: str, branch: str) -> str:
         return f"https://{self.host}/{repo}/tree/{quote(branch)}"

@@ -14,7 +14,7 @@ from upkeep.config import GiteaForgeSettings, GitHubForgeSettings, LocalForgeSet
 from upkeep.database.server import Database
 from upkeep.errors import ConfigError
 from upkeep.faults import nearest
-from upkeep.forges.base import Forge
+from upkeep.forges.base import Forge, Lister
 
 if TYPE_CHECKING:
     from upkeep.forges.gitea import GiteaForge
@@ -44,6 +44,11 @@ def open_gitea(name: str, chosen: GiteaForgeSettings) -> GiteaForge:
     from upkeep.forges.gitea import GiteaForge
 
     return GiteaForge(name, url=chosen.url, token=chosen.token)
+
+
+def open_lister(name: str, chosen: GiteaForgeSettings | GitHubForgeSettings) -> Lister:
+    """A forge that lists its repositories: every kind but the local one. Raises ConfigError `config.forge_url`."""
+    return open_gitea(name, chosen) if isinstance(chosen, GiteaForgeSettings) else open_github(name, chosen)
 
 
 def open_local(name: str, settings: Settings, database: Database) -> LocalForge:

@@ -1,0 +1,179 @@
+"""Taking the inventory: reading forges' lists, keeping them, and comparing them with the registry.
+
+What belongs here: the order of things and what is stored. What does not: the rules (`inventory.py`) and reading a list
+(`upkeep/forges/`).
+
+Lists are kept as they were read, and compared anew whenever somebody asks, so that an answer costs no call to a forge
+and always agrees with the registry as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from upkeep.config import GiteaForgeSettings, GitHubForgeSettings, Settings
+from upkeep.database import events, text
+from upkeep.database.events import EventType
+from upkeep.database.server import Database
+from upkeep.database.tables import forge_listings, forge_names
+from upkeep.errors import ConfigError
+from upkeep.faults import nearest
+from upkeep.forges.base import ForgeRepository, Lister, Listing
+from upkeep.forges.registry import open_lister
+from upkeep.sync import registry
+from upkeep.sync.inventory import Inventory, Listed, Name, compare, ids_to_keep, questions
+from upkeep.sync.registry import Managed
+
+WORKERS = 8
+"""Repositories that are asked for singly at the same time."""
+
+Progress = Callable[[str, int, int], None]
+"""Told the forge, how many of its repositories are read, and how many it counts."""
+
+ListedForgeSettings = GiteaForgeSettings | GitHubForgeSettings
+
+
+def listed_forges(settings: Settings, only: str | None = None) -> dict[str, ListedForgeSettings]:
+    """The forges whose repositories an inventory covers: those with `orgs` or `user_repos`, or `only` one of them.
+
+    Raises ConfigError `config.unknown_forge`, `config.forge_kind`, `config.nothing_to_list`."""
+    if only is not None and only not in settings.forges:
+        hint = nearest(only, settings.forges).replace("valid keys here", "there are")
+        raise ConfigError(f"there is no forge {only!r}{hint}", code="config.unknown_forge")
+    chosen = {name: forge for name, forge in settings.forges.items() if only in (None, name)}
+    listable = {name: forge for name, forge in chosen.items() if isinstance(forge, ListedForgeSettings)}
+    if only is not None and not listable:
+        raise ConfigError(
+            f"{only} is of the kind {settings.forges[only].kind}, which has no list of repositories",
+            code="config.forge_kind",
+            remedy="Name a forge of the kind gitea or github.",
+        )
+    found = {name: forge for name, forge in listable.items() if forge.orgs or forge.user_repos}
+    if not found:
+        raise ConfigError(
+            f"{only or 'no forge'} names {'neither' if only else 'either'} organisations or an account to list",
+            code="config.nothing_to_list",
+            remedy="Set `orgs: [NAME]` or `user_repos: true` for a forge of the kind gitea or github in upkeep.yaml.",
+        )
+    return found
+
+
+def take(
+    settings: Settings,
+    database: Database,
+    *,
+    forge: str | None = None,
+    run_id: str | None = None,
+    progress: Progress = lambda name, read, total: None,
+) -> Inventory:
+    """Read the lists of all forges, or of one, and compare. Raises what `listed_forges` and `Lister` raise; lists that
+    were read before an error are kept."""
+    for name, chosen in listed_forges(settings, forge).items():
+        lister = open_lister(name, chosen)
+        listing = lister.list_repositories(chosen.orgs, own=chosen.user_repos, progress=partial(progress, name))
+        with database.session() as session:
+            entries, ids = _entries(session), _ids(session)
+        listed = Listed(listing, datetime.now(UTC), host_of(chosen), {})
+        singly = _ask(lister, questions(entries, listed, ids))
+        listed = Listed(listing, listed.at, listed.host, singly)
+        with database.session() as session:
+            _keep(session, listed, ids_to_keep(entries, [listed], ids), run_id)
+    found = report(database, settings, forge=forge)
+    assert found is not None
+    return found
+
+
+def report(
+    database: Database, settings: Settings, *, forge: str | None = None, now: datetime | None = None
+) -> Inventory | None:
+    """The inventory by the lists as they were read last; None where none was. Asks no forge."""
+    names = list(listed_forges(settings, forge))
+    with database.session() as session:
+        lists = _lists(session, names)
+        entries, ids = _entries(session), _ids(session)
+    return compare(entries, lists, ids, now or datetime.now(UTC)) if lists else None
+
+
+def host_of(chosen: ListedForgeSettings) -> str:
+    host = chosen.host if isinstance(chosen, GitHubForgeSettings) else urlsplit(chosen.url).hostname
+    return (host or "").lower()
+
+
+def _ask(lister: Lister, names: Mapping[Name, int | None]) -> dict[Name, ForgeRepository | None]:
+    def ask(name: Name) -> ForgeRepository | None:
+        known = names[name]
+        found = lister.find_repository(id=known) if known is not None else None
+        return found or lister.find_repository(name=name[1])
+
+    with ThreadPoolExecutor(WORKERS, thread_name_prefix="inventory") as pool:
+        return dict(zip(names, pool.map(ask, names), strict=True))
+
+
+def _entries(session: Session) -> list[Managed]:
+    return registry.every(session, states=("managed", "ignored"))
+
+
+def _ids(session: Session) -> dict[Name, int]:
+    return {(row.forge, row.name): row.id for row in session.execute(sa.select(forge_names))}
+
+
+def _keep(session: Session, listed: Listed, new_ids: Mapping[Name, int], run_id: str | None) -> None:
+    listing = listed.listing
+    body = {
+        "repositories": [one.model_dump(mode="json") for one in listing.repositories],
+        "gaps": listing.gaps,
+        "singly": [
+            [name[1], one.model_dump(mode="json") if one is not None else None] for name, one in listed.singly.items()
+        ],
+    }
+    values = {
+        "forge": listing.forge,
+        "host": listed.host,
+        "listed_at": listed.at,
+        "complete": listing.complete,
+        "body": text.escape(body),
+    }
+    row = insert(forge_listings).values(values)
+    session.execute(row.on_conflict_do_update(index_elements=["forge"], set_=values))
+    for (forge, name), number in new_ids.items():
+        known = insert(forge_names).values(forge=forge, name=name, id=number)
+        session.execute(
+            known.on_conflict_do_update(
+                index_elements=["forge", "name"], set_={"id": number, "seen_at": sa.func.clock_timestamp()}
+            )
+        )
+    events.record(
+        session,
+        system="sync",
+        subject=f"forge:{listing.forge}",
+        type=EventType.STATE_WRITTEN,
+        run_id=run_id,
+        repositories=len(listing.repositories),
+        complete=listing.complete,
+        gaps=list(listing.gaps),
+    )
+
+
+def _lists(session: Session, names: Sequence[str]) -> list[Listed]:
+    query = sa.select(forge_listings).where(forge_listings.c.forge.in_(names)).order_by(forge_listings.c.forge)
+    return [_listed(row) for row in session.execute(query)]
+
+
+def _listed(row: Any) -> Listed:
+    body = text.unescape(row.body)
+    repositories = tuple(ForgeRepository.model_validate(one) for one in body["repositories"])
+    singly = {
+        (row.forge, name): ForgeRepository.model_validate(one) if one is not None else None
+        for name, one in body["singly"]
+    }
+    listing = Listing(forge=row.forge, repositories=repositories, gaps=tuple(body["gaps"]))
+    return Listed(listing, row.listed_at.astimezone(UTC), row.host, singly)
