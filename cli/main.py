@@ -50,6 +50,7 @@ COMMANDS: Mapping[str, str] = {
     "dispatch": "cli.dispatch:dispatch",
     "rebase": "cli.rebase:rebase",
     "mcp": "cli.mcp:mcp",
+    "web": "cli.web:web",
     "token": "cli.tokens:app",
     "sandbox": "cli.sandbox:app",
 }

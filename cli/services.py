@@ -26,14 +26,16 @@ from cli.supervise import Service, Supervisor
 from orchestration.home import ROOT, open_instance
 from orchestration.reconcile import Reconciled, reconcile
 from upkeep import process
-from upkeep.config import Settings
+from upkeep.config import Settings, WebSettings
 from upkeep.database import schema
 from upkeep.database.server import Database, connect
 from upkeep.errors import ConfigError, ProcessError
 from upkeep.sync import registry
+from web.serving import address_of
 
 HOST = "127.0.0.1"
 FIRST_PORT = 3000
+FIRST_WEB_PORT = WebSettings().port
 PORTS_TRIED = 100
 LOCATION = "upkeep"
 START_SECONDS = 180.0
@@ -44,11 +46,12 @@ SOCKET_PATH_LIMIT = 100
 Say = Callable[[str], None]
 
 
-def serve(settings: Settings, *, port: int | None, say: Say) -> None:
+def serve(settings: Settings, *, port: int | None, web_port: int | None = None, say: Say) -> None:
     """Run everything until a signal asks us to end. Raises ConfigError (port taken, already running), DatabaseError,
     ServiceFailed."""
     stop = _Stop()
     stop.listen()
+    address_of(settings.web.host, 0, public=settings.web.public)  # refuses what the service would refuse later
     with ExitStack() as stack:
         stack.enter_context(_only_one(settings.home))
         swept = process.record_in(settings.home / "processes")
@@ -57,17 +60,22 @@ def serve(settings: Settings, *, port: int | None, say: Say) -> None:
         instance = stack.enter_context(open_instance(settings))
         _tell_start(say, swept, before, now, reconcile(database, instance))
         chosen = stack.enter_context(reserved_port(port))
+        wanted = web_port or (settings.web.port if "port" in settings.web.model_fields_set else None)
+        web = stack.enter_context(reserved_port(wanted, first=FIRST_WEB_PORT, option="--web-port"))
         supervisor = stack.enter_context(Supervisor(say))
         stop.hurry = supervisor
         folder = stack.enter_context(_socket_folder(settings.home))
         code, *others = services(settings, folder, chosen, lambda: _recover(database, instance, say))
+        api = web_service(settings, web)
+        supervisor.start(api)
         supervisor.start(code)
         _wait(supervisor, stop, lambda: _accepts(folder / "code.sock"), code)
         for service in others:
             supervisor.start(service)
-        _wait(supervisor, stop, lambda: _answers(chosen), others[0])
+        _wait(supervisor, stop, lambda: _answers(f"http://{HOST}:{chosen}/server_info"), others[0])
+        _wait(supervisor, stop, lambda: _answers(f"{web_url(settings, web)}/state/health"), api)
         if not stop.asked:
-            _tell_ready(say, settings, chosen, _repositories(database, settings))
+            _tell_ready(say, settings, chosen, web, _repositories(database, settings))
         while not stop.wait(CHECK_SECONDS):
             supervisor.check()
         say("stopping…")
@@ -102,6 +110,22 @@ def services(settings: Settings, folder: Path, port: int, recover: Callable[[], 
         Service("webserver", web, environment, logs / "webserver.log"),
         Service("daemon", daemon, environment, logs / "daemon.log", grace=10.0),
     ]
+
+
+def web_service(settings: Settings, port: int) -> Service:
+    """The REST API. It needs nothing of Dagster."""
+    chosen = settings.web
+    argv = [_program("upkeep"), "web", "--host", chosen.host, "--port", str(port)]
+    argv += ["--public"] if chosen.public else []
+    # What it is answering when it is asked to end may take ten seconds (web/serving.py).
+    return Service("web", argv, {**os.environ, "PYTHONSAFEPATH": "1"}, settings.home / "logs" / "web.log", grace=12.0)
+
+
+def web_url(settings: Settings, port: int) -> str:
+    """Where the service can be asked from this machine."""
+    host = settings.web.host
+    host = {"0.0.0.0": HOST, "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _program(name: str) -> str:
@@ -150,23 +174,23 @@ def _socket_folder(home: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def reserved_port(wanted: int | None) -> Iterator[int]:
-    """`wanted`, or the first free port from 3000 on, kept from other `upkeep up` until the end of the block. Raises
-    ConfigError `up.port` where it is taken."""
-    for port in [wanted] if wanted else range(FIRST_PORT, FIRST_PORT + PORTS_TRIED):
+def reserved_port(wanted: int | None, *, first: int = FIRST_PORT, option: str = "--port") -> Iterator[int]:
+    """`wanted`, or the first free port from `first` on, kept from other `upkeep up` until the end of the block. Raises
+    ConfigError `up.port` where it is taken; `option` chooses another."""
+    for port in [wanted] if wanted else range(first, first + PORTS_TRIED):
         with socket.socket(socket.AF_UNIX) as mark:
             if _is_free(port, mark):
                 yield port
                 return
     raise ConfigError(
-        f"port {wanted or f'{FIRST_PORT} to {FIRST_PORT + PORTS_TRIED - 1}'} of {HOST} is taken",
+        f"port {wanted or f'{first} to {first + PORTS_TRIED - 1}'} of {HOST} is taken",
         code="up.port",
-        remedy="Choose another with --port.",
+        remedy=f"Choose another with {option}.",
     )
 
 
 def _is_free(port: int, mark: socket.socket) -> bool:
-    """Seconds pass until the webserver listens. Until then an abstract socket (unix(7)), gone with our process, says
+    """Seconds pass until the service listens. Until then an abstract socket (unix(7)), gone with our process, says
     that the port is promised."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -228,9 +252,10 @@ def _accepts(path: Path) -> bool:
         return True
 
 
-def _answers(port: int) -> bool:
+def _answers(url: str) -> bool:
+    here = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever proxy leads to other machines
     try:
-        with urllib.request.urlopen(f"http://{HOST}:{port}/server_info", timeout=5) as response:
+        with here.open(url, timeout=5) as response:
             return bool(response.status == 200)
     except (urllib.error.URLError, OSError):
         return False
@@ -259,11 +284,12 @@ def _repositories(database: Database, settings: Settings) -> int:
         return len(registry.slugs(session))
 
 
-def _tell_ready(say: Say, settings: Settings, port: int, repositories: int) -> None:
+def _tell_ready(say: Say, settings: Settings, port: int, web: int, repositories: int) -> None:
     url = f"http://{HOST}:{port}"
     say(f"Upkeep is up.    {url}")
     say(f"  lineage        {url}/locations/{LOCATION}/asset-groups/content")
     say(f"  runs           {url}/runs")
+    say(f"  API            {web_url(settings, web)} (`upkeep token create` lets in)")
     say(f"  home           {settings.home}")
     say(f"  logs           {settings.home / 'logs'}")
     for name, watch in sorted(settings.watches.items()):

@@ -15,8 +15,12 @@ def up(
         int | None,
         typer.Option("--port", min=1, max=65535, help="Port of the UI; default: 3000, or the next that is free."),
     ] = None,
+    web_port: Annotated[
+        int | None,
+        typer.Option("--web-port", min=1, max=65535, help="Port of the REST API; default: 8700, or the next free."),
+    ] = None,
 ) -> None:
-    """Start everything and keep it running until Ctrl-C: database, Dagster's UI, and the daemon that polls.
+    """Start everything and keep it running until Ctrl-C: database, Dagster's UI, the daemon that polls, the REST API.
 
     The UI listens on this machine only: it has no login, and can start anything.
 
@@ -25,4 +29,4 @@ def up(
     from cli.services import serve
     from upkeep.config import load
 
-    serve(load(), port=port, say=lambda line: print(line, flush=True))
+    serve(load(), port=port, web_port=web_port, say=lambda line: print(line, flush=True))

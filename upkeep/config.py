@@ -292,6 +292,16 @@ class ManagedRepository(Section):
     goal: Goal | None = None
 
 
+class WebSettings(Section):
+    """The REST API. `hosts`: names by which requests may come through a proxy. `public`: `host` is meant to be reached
+    from other machines."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8700, ge=1, le=65535)
+    hosts: tuple[str, ...] = ()
+    public: bool = False
+
+
 class Settings(Section):
     home: LocalPath = Path("~/.local/state/upkeep")
     database_url: str | None = None
@@ -302,6 +312,7 @@ class Settings(Section):
     watches: dict[Name, Watch] = Field(default_factory=dict)
     forks: dict[Name, Fork] = Field(default_factory=dict)
     repositories: dict[Name, ManagedRepository] = Field(default_factory=dict)
+    web: WebSettings = WebSettings()
     source: Path | None = Field(default=None, exclude=True, description="The file that was read; not a key of it.")
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)

@@ -56,6 +56,14 @@ class Up:
     def url(self) -> str:
         return re.findall(r"Upkeep is up\.\s+(http\S+)", self.said())[-1]
 
+    def api_answers(self) -> bool:
+        (url,) = re.findall(r"API\s+(http\S+)", self.said())
+        try:
+            with urllib.request.urlopen(f"{url}/state/health", timeout=30) as response:
+                return bool(json.load(response)["status"] == "ok")
+        except OSError:
+            return False
+
     def wait_until_ready(self) -> None:
         def ready() -> bool:
             assert self.process.poll() is None, self.said()
@@ -152,6 +160,12 @@ def test_a_commit_becomes_a_pull_request_with_no_command_typed(slow_pair: Pair, 
     assert started.ask(cancel, id=slow["runId"])["terminateRun"]["__typename"] == "TerminateRunSuccess"
     until(lambda: started.runs("slow")[0]["status"] == "CANCELED", 60, "the end of the cancelled run")
     until(lambda: not alive(waits_for), 10, "the end of the push")
+
+    assert started.api_answers()
+    (web,) = [line.split()[0] for line in processes_of(started.home) if " web --host " in line]
+    os.kill(int(web), signal.SIGKILL)
+    until(lambda: "web ended with status -9; starts again" in started.said(), 30, "the notice")
+    until(started.api_answers, 60, "the API again")
 
     started.process.send_signal(signal.SIGTERM)
     assert started.process.wait(60) == 0

@@ -83,7 +83,7 @@ def test_every_configuration_that_is_shown_is_valid(
 ) -> None:
     monkeypatch.delenv("UPKEEP_HOME", raising=False)
     for number, block in enumerate(fences(page, "yaml")):
-        if not re.match(r"(#.*\n)*(home|forges|agents|budgets|watches|forks|repositories):", block):
+        if not re.match(r"(#.*\n)*(home|forges|agents|budgets|watches|forks|repositories|web):", block):
             continue
         path = tmp_path / f"{number}.yaml"
         path.write_text(block)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy.orm import Session
 
+from upkeep.database.tables import repositories
 from upkeep.sync import ages, registry
 from upkeep.sync.ages import Band
 
@@ -35,13 +37,18 @@ class Repositories(_Model):
     repositories: tuple[RepositoryHealth, ...]
 
 
-class SyncHealth(_Model):
-    """How many repositories are in each band, and those that a person should look at: stale, or failing."""
+class Bands(_Model):
+    """How many repositories are in each band, and of how many the last sync did not succeed."""
 
     fresh: int
     ageing: int
     stale: int
     failing: int
+
+
+class SyncHealth(Bands):
+    """How many repositories are in each band, and those that a person should look at: stale, or failing."""
+
     attention: tuple[RepositoryHealth, ...]
 
 
@@ -73,3 +80,18 @@ def sync_health(session: Session, now: datetime | None = None) -> SyncHealth:
         failing=sum(one.reason is not None for one in found),
         attention=tuple(one for one in found if one.age == "stale" or one.reason is not None),
     )
+
+
+def bands(session: Session) -> Bands:
+    """The numbers alone, counted by the database."""
+    age = sa.func.now() - repositories.c.last_state_synced_at
+    fresh, ageing = age < ages.FRESH, (age >= ages.FRESH) & (age <= ages.AGEING)
+    managed = repositories.c.state == "managed"
+    counted = {
+        "fresh": fresh,
+        "ageing": ageing,
+        "stale": (age > ages.AGEING) | repositories.c.last_state_synced_at.is_(None),
+        "failing": repositories.c.last_attempt_reason.is_not(None),
+    }
+    columns = [sa.func.count().filter(condition).label(name) for name, condition in counted.items()]
+    return Bands(**session.execute(sa.select(*columns).where(managed)).mappings().one())

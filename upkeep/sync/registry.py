@@ -35,6 +35,8 @@ from upkeep.sync.workingtree import Stamp, WorkingTree
 State = Literal["managed", "ignored", "removed"]
 Source = Literal["configuration", "command"]
 
+EVERY_STATE: tuple[State, ...] = ("managed", "ignored", "removed")
+
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 _FINDINGS = TypeAdapter(tuple[Finding, ...])
 
@@ -121,16 +123,50 @@ def _configured(settings: Settings, slug: str) -> dict[str, Any]:
     }
 
 
-def _write(session: Session, slug: str, values: dict[str, Any]) -> None:
+def _write(session: Session, slug: str, values: dict[str, Any], *, by: str | None = None) -> None:
+    """Add or change a row. What stands in upkeep.yaml is changed by it alone: in one statement, so that it makes no
+    difference whether the file's entry came in a moment ago. Raises ConfigError `config.configured`."""
     new = insert(repositories).values(slug=slug, **{"path": "", "source": "command", **values})
-    changed = {**values, "revision": repositories.c.revision + 1}
-    session.execute(new.on_conflict_do_update(index_elements=["slug"], set_=changed))
+    from_the_file = values.get("source") == "configuration" or values.get("state") == "removed"
+    changed = new.on_conflict_do_update(
+        index_elements=["slug"],
+        set_={**values, "revision": repositories.c.revision + 1},
+        where=None if from_the_file else ~_CONFIGURED,
+    )
+    if session.execute(changed.returning(repositories.c.slug)).one_or_none() is None:
+        raise _configured_already(slug)
     told = {name: values[name] for name in ("path", "state", "source", "note") if values.get(name) is not None}
-    events.record(session, system="sync", subject=subject_of(slug), type=EventType.STATE_WRITTEN, changes=told)
+    subject = subject_of(slug)
+    events.record(session, system="sync", subject=subject, type=EventType.STATE_WRITTEN, changes=told, by=by)
 
 
-def every(session: Session, *, states: Sequence[State] = ("managed",)) -> list[Managed]:
-    """Repositories of the registry, by slug."""
+_CONFIGURED = (repositories.c.source == "configuration") & (repositories.c.state == "managed")
+
+
+def _configured_already(slug: str) -> ConfigError:
+    return ConfigError(
+        f"{slug} stands in upkeep.yaml",
+        code="config.configured",
+        remedy=f"Change it there (repositories: {slug}:), or remove it there first.",
+    )
+
+
+def every(
+    session: Session, *, states: Sequence[State] = ("managed",), after: str = "", limit: int | None = None
+) -> list[Managed]:
+    """Repositories of the registry, by slug (in the order of their bytes); `limit` of them after `after`."""
+    slug = sa.collate(repositories.c.slug, "C")
+    query = _QUERY.where(repositories.c.state.in_(states), slug > after).order_by(slug).limit(limit)
+    return [_managed(dict(row)) for row in session.execute(query).mappings()]
+
+
+def count(session: Session, *, states: Sequence[State] = ("managed",)) -> int:
+    query = sa.select(sa.func.count()).select_from(repositories).where(repositories.c.state.in_(states))
+    found: int = session.execute(query).scalar_one()
+    return found
+
+
+def _query() -> sa.Select[Any]:
     goal = (
         sa.select(goals.c.title)
         .where(goals.c.repository == repositories.c.slug, goals.c.active)
@@ -138,8 +174,10 @@ def every(session: Session, *, states: Sequence[State] = ("managed",)) -> list[M
         .limit(1)
         .scalar_subquery()
     )
-    query = sa.select(repositories, goal.label("goal")).where(repositories.c.state.in_(states))
-    return [_managed(dict(row)) for row in session.execute(query.order_by(repositories.c.slug)).mappings()]
+    return sa.select(repositories, goal.label("goal"))
+
+
+_QUERY = _query()
 
 
 def slugs(session: Session) -> list[str]:
@@ -148,16 +186,21 @@ def slugs(session: Session) -> list[str]:
     return list(session.execute(query).scalars())
 
 
-def find(session: Session, slug: str) -> Managed:
-    """One managed repository. ConfigError `config.unknown_repository` names the nearest."""
-    known = {one.slug: one for one in every(session)}
-    if slug not in known:
+def find(session: Session, slug: str, *, states: Sequence[State] = ("managed",), locked: bool = False) -> Managed:
+    """One repository; `locked`: nobody else changes it until the transaction ends. ConfigError
+    `config.unknown_repository` names the nearest."""
+    query = _QUERY.where(repositories.c.slug == text.escape(slug), repositories.c.state.in_(states))
+    if locked:
+        query = query.with_for_update(key_share=True, of=repositories)
+    row = session.execute(query).mappings().one_or_none()
+    if row is None:
+        known = session.execute(sa.select(repositories.c.slug).where(repositories.c.state.in_(states))).scalars()
         raise ConfigError(
             f"no managed repository is called {slug!r}" + nearest(slug, known).replace("valid keys here", "there are"),
             code="config.unknown_repository",
             remedy="`upkeep repos list` shows them; `upkeep repos register PATH` adds one.",
         )
-    return known[slug]
+    return _managed(dict(row))
 
 
 def register(
@@ -170,19 +213,17 @@ def register(
     domain: str = "",
     workplans: Sequence[str] = ("workplans/*.md",),
     fix: bool = False,
+    new: bool = False,
+    by: str | None = None,
 ) -> Managed:
-    """Manage the repository at `path`; again, with other values, changes them. Raises ConfigError `config.bad_name`,
-    `config.configured` (upkeep.yaml has it), RepositoryNotReady `sync.unreachable`."""
+    """Manage the repository at `path`; again, with other values, changes them, or with `new` is refused. Raises
+    ConfigError `config.bad_name`, `config.configured` (upkeep.yaml has it), `config.bad_pattern`, `sync.registered`,
+    RepositoryNotReady `sync.unreachable`."""
     tree = WorkingTree.open(path)
-    slug = slug or tree.root.name
-    try:
-        _NAME.validate_python(slug)
-    except ValidationError as error:
-        raise ConfigError(
-            f"{slug!r} cannot be a name", code="config.bad_name", remedy="Give --slug: letters, digits, `.`, `_`, `-`."
-        ) from error
-    _refuse_configured(session, slug)
+    slug = _name(slug or tree.root.name)
     tree.files(workplans)  # refuses a pattern that leads out
+    if new:
+        _refuse_known(session, slug)
     _write(
         session,
         slug,
@@ -198,25 +239,59 @@ def register(
             "state": "managed",
             "note": None,
         },
+        by=by,
     )
     return find(session, slug)
+
+
+def _refuse_known(session: Session, slug: str) -> None:
+    """Of two who register one slug at the same moment, the second waits here for the first."""
+    blank = insert(repositories).values(slug=slug, path="", source="command", state="removed")
+    done = session.execute(blank.on_conflict_do_nothing(index_elements=["slug"]).returning(repositories.c.slug))
+    if done.one_or_none() is None:
+        known = find(session, slug, states=EVERY_STATE)
+        if known.source == "configuration" and known.state == "managed":
+            raise _configured_already(slug)
+        raise ConfigError(
+            f"there is a repository {slug} already ({known.state}, {known.path})",
+            code="sync.registered",
+            remedy="Change that one, or choose another slug.",
+        )
+
+
+def _name(slug: str) -> str:
+    try:
+        return _NAME.validate_python(slug)
+    except ValidationError as error:
+        raise ConfigError(
+            f"{slug!r} cannot be a name", code="config.bad_name", remedy="Give --slug: letters, digits, `.`, `_`, `-`."
+        ) from error
 
 
 def ignore(session: Session, slug: str, why: str = "") -> None:
     """Manage a repository no longer, and list it apart; one that was never registered too. Its history stays. Raises
     ConfigError `config.configured`, `config.bad_name`."""
-    _refuse_configured(session, slug)
+    _name(slug)
     _write(session, slug, {"state": "ignored", "note": why or None})
 
 
-def _refuse_configured(session: Session, slug: str) -> None:
-    query = sa.select(repositories.c.state).where(repositories.c.slug == slug, repositories.c.source == "configuration")
-    if session.execute(query).scalar() == "managed":
-        raise ConfigError(
-            f"{slug} stands in upkeep.yaml",
-            code="config.configured",
-            remedy=f"Change it there (repositories: {slug}:), or remove it there first.",
-        )
+def look(one: Managed, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Look at what changes of a registration lead to, before anything is held: another path or other patterns. Returns
+    what is to be changed with them. Raises RepositoryNotReady `sync.unreachable`, ConfigError `config.bad_pattern`."""
+    if not {"path", "workplans"} & changes.keys():
+        return {}
+    tree = WorkingTree.open(Path(changes.get("path", one.path)))
+    tree.files(changes.get("workplans", one.workplans))
+    return {"path": tree.root, "remote": remote_of(tree)}
+
+
+def change(session: Session, one: Managed, changes: Mapping[str, Any], *, by: str) -> None:
+    """Change a registration that the caller holds (`find` with `locked`): path, remote, forge, repo, domain, workplans,
+    fix, state, note. Raises ConfigError `config.configured`."""
+    values = {("forge_repo" if name == "repo" else name): value for name, value in changes.items()}
+    if "path" in values:
+        values["path"] = text.escape(str(values["path"]))
+    _write(session, one.slug, {"state": one.state, **values, "source": "command"}, by=by)
 
 
 def remote_of(tree: WorkingTree) -> str | None:
@@ -244,7 +319,8 @@ def set_goal(
     values = {**stored, "id": uuid.uuid4(), "repository": slug, "source": source, "set_by": by}
     row = session.execute(sa.insert(goals).values(values).returning(goals)).mappings().one()
     told = {"goal": str(row["id"]), "source": source}
-    events.record(session, system="sync", subject=subject_of(slug), type=EventType.STATE_WRITTEN, changes=told)
+    subject, by_whom = subject_of(slug), by or None
+    events.record(session, system="sync", subject=subject, type=EventType.STATE_WRITTEN, changes=told, by=by_whom)
     return _goal(dict(row))
 
 
@@ -262,6 +338,19 @@ def active_goal(session: Session, slug: str) -> ActiveGoal | None:
     query = sa.select(goals).where(goals.c.repository == slug, goals.c.active).order_by(goals.c.source).limit(1)
     row = session.execute(query).mappings().one_or_none()
     return None if row is None else _goal(dict(row))
+
+
+def active_goals(session: Session, slugs: Sequence[str]) -> dict[str, ActiveGoal]:
+    """The goals of several repositories, by slug."""
+    query = sa.select(goals).where(goals.c.repository.in_(slugs), goals.c.active)
+    # The command's first, as in `active_goal`; of two rows of one repository the last stays.
+    rows = session.execute(query.order_by(goals.c.source.desc())).mappings()
+    return {row["repository"]: _goal(dict(row)) for row in rows}
+
+
+def retire_goal(session: Session, slug: str) -> None:
+    """Take the goal away that was set by command: the configuration's counts again, where there is one."""
+    _retire(session, slug, "command")
 
 
 def _goal(row: dict[str, Any]) -> ActiveGoal:
