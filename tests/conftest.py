@@ -10,4 +10,5 @@ pytest_plugins = [
     "tests.support.model_server",
     "tests.support.rebases",
     "tests.support.updates",
+    "tests.hostile.table",
 ]

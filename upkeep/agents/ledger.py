@@ -7,8 +7,9 @@ A reservation whose process died cannot be known: the request may have been answ
 booked at all that was reserved, and corrected should its holder turn out to be alive. So no sum is ever lower than what
 was really spent. Whether a holder lives is told by an advisory lock on the connection that made the reservation.
 
-Rows are locked in one order everywhere, requests before spending, spending by `_ORDER`, so that no two wait for each
-other.
+Every booking is one statement, so one round trip: a request waits for it. Rows are locked in one order everywhere,
+requests before spending, spending by `_ORDER`, so that no two wait for each other. A statement that waited for a lock
+sees the row as it is then, not as it was when the statement began (PostgreSQL, 13.2.1, Read Committed).
 """
 
 from __future__ import annotations
@@ -20,8 +21,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg.types.json import Jsonb
@@ -29,12 +29,64 @@ from psycopg.types.json import Jsonb
 from upkeep.agents import pricing
 from upkeep.agents.base import Usage
 from upkeep.agents.budget import Account, Purse, Reservation, Scope, granted
-from upkeep.database.server import Database, connect
+from upkeep.database.plain import open_connection, unavailable
 from upkeep.errors import BudgetExhausted, DatabaseUnavailable
 
-_KINDS = ["run", "subject_day", "agent_month"]
-_ORDER = "array_position(%(kinds)s::text[], scope), name, period"
-_AMONG = "(scope, name, period) IN (SELECT * FROM unnest(%(kinds)s::text[], %(names)s::text[], %(periods)s::text[]))"
+if TYPE_CHECKING:
+    # SQLAlchemy takes longer to load than everything else in the gateway together.
+    from upkeep.database.server import Database
+
+_ORDER = "array_position(ARRAY['run', 'subject_day', 'agent_month'], row.scope), row.name, row.period"
+_SCOPES = "unnest(%(kinds)s::text[], %(names)s::text[], %(periods)s::text[])"
+
+_RESERVE = f"""
+WITH locked AS (
+    SELECT row.scope, row.name, row.period, wanted.most - row.spent_usd - row.reserved_usd AS room
+    FROM unnest(%(kinds)s::text[], %(names)s::text[], %(periods)s::text[], %(limits)s::numeric[])
+        AS wanted (scope, name, period, most)
+    JOIN upkeep.spending AS row USING (scope, name, period)
+    ORDER BY {_ORDER} FOR UPDATE OF row
+), granted AS (
+    SELECT least(min(room), %(most)s) AS amount FROM locked
+    HAVING count(*) = cardinality(%(kinds)s::text[]) AND min(room) >= %(least)s AND min(room) > 0
+), held AS (
+    UPDATE upkeep.spending AS row SET reserved_usd = row.reserved_usd + granted.amount FROM locked, granted
+    WHERE (row.scope, row.name, row.period) = (locked.scope, locked.name, locked.period)
+)
+INSERT INTO upkeep.model_requests (holder, agent, subject, run_id, model, day, month, state, reserved_usd)
+SELECT %(holder)s, %(agent)s, %(subject)s, %(run_id)s, %(model)s, %(day)s, %(month)s, 'reserved', amount FROM granted
+RETURNING id, reserved_usd
+"""
+"""Holds between `least` and `most` of every limit, or nothing: no row comes back where not even `least` fits, or where
+a limit has no row yet."""
+
+# From reserved, or from presumed by a holder that lives after all; what is decided otherwise stays. A decision that a
+# crash of the server loses leaves the reservation, which counts for more, so nobody waits for the disk.
+_DECIDE = f"""
+WITH request AS (
+    SELECT id, run_id, subject, day, agent, month, set_config('synchronous_commit', 'off', true),
+        CASE state WHEN 'reserved' THEN reserved_usd ELSE 0 END AS held,
+        CASE state WHEN 'presumed' THEN cost_usd ELSE 0 END AS presumed
+    FROM upkeep.model_requests
+    WHERE id = %(id)s AND (state = 'reserved' OR state = 'presumed' AND %(state)s <> 'presumed') FOR UPDATE
+), locked AS (
+    SELECT row.scope, row.name, row.period FROM request
+    CROSS JOIN LATERAL (VALUES ('run', run_id, ''), ('subject_day', subject, day), ('agent_month', agent, month))
+        AS booked (scope, name, period)
+    JOIN upkeep.spending AS row USING (scope, name, period)
+    ORDER BY {_ORDER} FOR UPDATE OF row
+), booked AS (
+    UPDATE upkeep.spending AS row
+    SET reserved_usd = row.reserved_usd - request.held,
+        spent_usd = row.spent_usd + coalesce(%(cost)s, request.held) - request.presumed
+    FROM locked, request
+    WHERE (row.scope, row.name, row.period) = (locked.scope, locked.name, locked.period)
+)
+UPDATE upkeep.model_requests AS row
+SET state = %(state)s, cost_usd = coalesce(%(cost)s, request.held), tokens = %(tokens)s, settled_at = clock_timestamp()
+FROM request WHERE row.id = request.id
+"""
+"""Closes a request. `cost` NULL: all that it had reserved."""
 
 
 @dataclass(frozen=True)
@@ -59,28 +111,24 @@ class DatabaseLedger:
 
     def __init__(self, account: Account) -> None:
         self._account = account
-        # A server of its own is kept up by whoever started us; here it is only a URL.
-        self._database = connect(Path("/nonexistent"), account.database_url.get_secret_value())
         self._connection: psycopg.Connection[Any] | None = None
         self._holder = ""
 
     def reserve(self, least: Decimal, most: Decimal, *, model: str) -> Reservation:
-        at = datetime.now(UTC)
-        scopes = self._account.scopes(at)
-        with self._transaction() as connection:
-            amount = granted([(row.scope, row.taken) for row in _lock(connection, scopes)], least, most)
-            _add(connection, scopes, reserved=amount)
-            number = connection.execute(
-                "INSERT INTO upkeep.model_requests "
-                "(holder, agent, subject, run_id, model, day, month, state, reserved_usd) "
-                "VALUES (%s, %s, %s, %s, %s, %s, %s, 'reserved', %s) RETURNING id",
-                (
-                    *(self._holder, self._account.agent, self._account.subject, self._account.run_id, model),
-                    *(scopes[1].period, scopes[2].period, amount),
-                ),
-            ).fetchone()
-        assert number is not None
-        return Reservation(amount, number[0])
+        scopes = self._account.scopes(datetime.now(UTC))
+        limits = [scope.limit for scope in scopes]
+        with self._connected() as connection:
+            asked = {
+                **_keys(scopes),
+                **{"limits": limits, "least": least, "most": most, "holder": self._holder, "model": model},
+                **{"agent": self._account.agent, "subject": self._account.subject, "run_id": self._account.run_id},
+                **{"day": scopes[1].period, "month": scopes[2].period},
+            }
+            # Where nothing came back and there is room all the same, it was made a moment ago.
+            while (row := connection.execute(_RESERVE, asked, prepare=True).fetchone()) is None:
+                _make_rows(connection, scopes)
+                granted([(row.scope, row.taken) for row in _read(connection, scopes)], least, most)
+        return Reservation(row[1], row[0])
 
     def settle(self, reservation: Reservation, cost: Decimal, usage: Usage | None) -> None:
         counts = None if usage is None else usage.model_dump(include=_COUNTS)
@@ -96,24 +144,21 @@ class DatabaseLedger:
 
     def spending(self) -> list[Spending]:
         """What is taken of each limit now."""
-        with self._transaction() as connection:
-            return _read(connection, self._account.scopes(datetime.now(UTC)), lock=False)
+        with self._connected() as connection:
+            return _read(connection, self._account.scopes(datetime.now(UTC)))
 
     def presume(self) -> int:
         """Book what dead processes had reserved, of every agent; return how many requests there were."""
-        with self._transaction() as connection:
+        with self._connected() as connection:
             return _presume(connection, self._holder)
 
     def close(self) -> None:
         self._drop()
-        self._database.close()
 
     def _decide(self, reservation: Reservation, state: str, cost: Decimal, counts: dict[str, Any] | None) -> None:
         for last in (False, True):
             try:
-                with self._transaction() as connection:
-                    # A decision that a crash of the server loses leaves the reservation, which counts for more.
-                    connection.execute("SET LOCAL synchronous_commit = off")
+                with self._connected() as connection:
                     _decide(connection, reservation.number, state, cost, counts)
                 return
             except DatabaseUnavailable:
@@ -122,20 +167,20 @@ class DatabaseLedger:
                     raise
 
     @contextmanager
-    def _transaction(self) -> Iterator[psycopg.Connection[Any]]:
+    def _connected(self) -> Iterator[psycopg.Connection[Any]]:
         connection = self._open()
         try:
-            with connection.transaction():
-                yield connection
+            yield connection
         except psycopg.OperationalError as error:
             self._drop()
-            raise self._database.unavailable(error) from error
+            raise unavailable(error, "the database") from error
 
     def _open(self) -> psycopg.Connection[Any]:
         if self._connection is None or self._connection.closed:
             # A new connection is a new holder: what an earlier one reserved belongs to nobody who is sure to live.
             self._holder = secrets.token_hex(16)
-            self._connection = self._database.connection(f"upkeep ledger {self._account.agent}")
+            url = self._account.database_url.get_secret_value()
+            self._connection = open_connection(url, f"upkeep ledger {self._account.agent}")
             self._connection.execute("SELECT pg_advisory_lock(%s)", (_key(self._holder),))
         return self._connection
 
@@ -175,103 +220,63 @@ def presume_dead(database: Database) -> int:
     """Book what processes that are gone had reserved; return how many requests there were."""
     connection = database.connection("upkeep ledger presume")
     try:
-        with connection.transaction():
-            return _presume(connection, "")
+        return _presume(connection, "")
     finally:
         connection.close()
 
 
 def _presume(connection: psycopg.Connection[Any], own: str) -> int:
     query = "SELECT DISTINCT holder FROM upkeep.model_requests WHERE state = 'reserved' AND holder <> %s"
-    count = 0
-    for (holder,) in connection.execute(query, (own,)).fetchall():
+    return sum(_presume_of(connection, holder) for (holder,) in connection.execute(query, (own,)).fetchall())
+
+
+def _presume_of(connection: psycopg.Connection[Any], holder: str) -> int:
+    """Of one holder, if it is gone."""
+    with connection.transaction():
         # Released with this transaction: until then nobody else presumes the same, and its holder is gone for good.
         taken = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", (_key(holder),)).fetchone()
         if taken is None or not taken[0]:
-            continue
+            return 0
         left = connection.execute(
-            "SELECT id, reserved_usd FROM upkeep.model_requests WHERE holder = %s AND state = 'reserved' ORDER BY id "
-            "FOR UPDATE",
+            "SELECT id FROM upkeep.model_requests WHERE holder = %s AND state = 'reserved' ORDER BY id FOR UPDATE",
             (holder,),
         ).fetchall()
-        for number, reserved in left:
-            _decide(connection, number, "presumed", reserved, None)
-        count += len(left)
-    return count
+        for (number,) in left:
+            _decide(connection, number, "presumed", None, None)
+    return len(left)
 
 
 def _decide(
-    connection: psycopg.Connection[Any], number: int, state: str, cost: Decimal, counts: dict[str, Any] | None
+    connection: psycopg.Connection[Any],
+    number: int,
+    state: str,
+    cost: Decimal | None,
+    counts: dict[str, Any] | None,
 ) -> None:
-    """Close a request: from reserved, or from presumed by a holder that lives after all."""
-    row = connection.execute(
-        "SELECT run_id, subject, day, agent, month, state, reserved_usd, cost_usd FROM upkeep.model_requests "
-        "WHERE id = %s FOR UPDATE",
-        (number,),
-    ).fetchone()
-    if row is None or row[5] not in ("reserved", "presumed"):
-        return
-    run_id, subject, day, agent, month, before, reserved, presumed = row
-    if before == "presumed" and state == "presumed":
-        return
-    nothing = Decimal(0)
-    scopes = tuple(
-        Scope(kind, name, period, nothing)
-        for kind, name, period in zip(_KINDS, (run_id, subject, agent), ("", day, month), strict=True)
-    )
-    _add(
-        connection,
-        scopes,
-        reserved=-reserved if before == "reserved" else nothing,
-        spent=cost - (presumed if before == "presumed" else nothing),
-    )
+    tokens = None if counts is None else Jsonb(counts)
+    values = {"id": number, "state": state, "cost": cost, "tokens": tokens}
+    connection.execute(_DECIDE, values, prepare=True)
+
+
+def _make_rows(connection: psycopg.Connection[Any], scopes: tuple[Scope, ...]) -> None:
     connection.execute(
-        "UPDATE upkeep.model_requests SET state = %s, cost_usd = %s, tokens = %s, settled_at = clock_timestamp() "
-        "WHERE id = %s",
-        (state, cost, None if counts is None else Jsonb(counts), number),
+        f"INSERT INTO upkeep.spending (scope, name, period) SELECT * FROM {_SCOPES} ON CONFLICT DO NOTHING",
+        _keys(scopes),
     )
 
 
-def _lock(connection: psycopg.Connection[Any], scopes: tuple[Scope, ...]) -> list[Spending]:
-    """Lock the rows of these scopes, which are made where they are not there yet."""
-    found = _read(connection, scopes, lock=True)
-    if len(found) == len(scopes):
-        return found
-    for scope in scopes:
-        connection.execute(
-            "INSERT INTO upkeep.spending (scope, name, period) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING", scope.key
-        )
-    return _read(connection, scopes, lock=True)
-
-
-def _read(connection: psycopg.Connection[Any], scopes: tuple[Scope, ...], *, lock: bool) -> list[Spending]:
+def _read(connection: psycopg.Connection[Any], scopes: tuple[Scope, ...]) -> list[Spending]:
     rows = connection.execute(
         "SELECT scope, name, period, spent_usd, reserved_usd FROM upkeep.spending "
-        f"WHERE {_AMONG} ORDER BY {_ORDER}" + (" FOR UPDATE" if lock else ""),
+        f"WHERE (scope, name, period) IN (SELECT * FROM {_SCOPES})",
         _keys(scopes),
     ).fetchall()
     found = {(scope, name, period): (spent, reserved) for scope, name, period, spent, reserved in rows}
     nothing = (Decimal(0), Decimal(0))
-    return [Spending(scope, *found.get(scope.key, nothing)) for scope in scopes if scope.key in found or not lock]
+    return [Spending(scope, *found.get(scope.key, nothing)) for scope in scopes]
 
 
-def _add(
-    connection: psycopg.Connection[Any],
-    scopes: tuple[Scope, ...],
-    *,
-    reserved: Decimal = Decimal(0),
-    spent: Decimal = Decimal(0),
-) -> None:
-    connection.execute(
-        f"WITH locked AS (SELECT scope, name, period FROM upkeep.spending WHERE {_AMONG} ORDER BY {_ORDER} FOR UPDATE) "
-        "UPDATE upkeep.spending AS row SET reserved_usd = row.reserved_usd + %(reserved)s, "
-        "spent_usd = row.spent_usd + %(spent)s FROM locked "
-        "WHERE (row.scope, row.name, row.period) = (locked.scope, locked.name, locked.period)",
-        {**_keys(scopes), "reserved": reserved, "spent": spent},
-    )
-
-
-def _keys(scopes: tuple[Scope, ...]) -> dict[str, list[str]]:
+def _keys(scopes: tuple[Scope, ...]) -> dict[str, Any]:
     kinds, names, periods = zip(*(scope.key for scope in scopes), strict=True)
     return {"kinds": list(kinds), "names": list(names), "periods": list(periods)}
 

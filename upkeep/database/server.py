@@ -25,20 +25,12 @@ from sqlalchemy import event
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
+from upkeep.database import plain
 from upkeep.database.embedded import DATABASE, Embedded
-from upkeep.errors import ConfigError, DatabaseError, DatabaseUnavailable
+from upkeep.errors import ConfigError, DatabaseError
 
 ANALYST = "analyst"
 ANALYST_TIMEOUT_SECONDS = 30
-CONNECT_TIMEOUT_SECONDS = 10
-KEEPALIVE = {
-    "keepalives_idle": 30,
-    "keepalives_interval": 10,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 60_000,  # milliseconds
-}
-"""Of a TCP connection: a peer that vanished is noticed within a minute, not after the kernel's two hours."""
-
 
 _MISSING = (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName)
 
@@ -104,8 +96,7 @@ class Database:
 
     def new_engine(self, url: str, **options: Any) -> sa.Engine:
         """An engine that brings the embedded server back when it is gone. The caller disposes of it."""
-        arguments = {"connect_timeout": CONNECT_TIMEOUT_SECONDS, **KEEPALIVE}
-        engine = sa.create_engine(url, connect_args=arguments, pool_pre_ping=True, **options)
+        engine = sa.create_engine(url, connect_args=plain.OPTIONS, pool_pre_ping=True, **options)
         event.listen(engine, "do_connect", self._connected)
         return engine
 
@@ -138,7 +129,7 @@ class Database:
     def _connect(self, url: str, application: str, *, autocommit: bool) -> psycopg.Connection[tuple[Any, ...]]:
         parsed = sa.make_url(url)
         _, given = parsed.get_dialect()().create_connect_args(parsed)
-        options: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_SECONDS, **KEEPALIVE, **given}
+        options = {**plain.OPTIONS, **given}
         self.ensure()
         try:
             return psycopg.connect(**options, autocommit=autocommit, application_name=application[:63])
@@ -168,24 +159,7 @@ class Database:
 
     def unavailable(self, error: BaseException) -> DatabaseError:
         """What a driver says about a lost or refused connection, as an error of ours."""
-        said = str(error).strip() or type(error).__name__
-        where = self._words
-        if "No space left on device" in said:
-            return DatabaseUnavailable(
-                f"the disk of {where} is full: {said}",
-                code="database.disk_full",
-                remedy="Free some space and run the same command again; nothing is lost.",
-            )
-        if "too many clients" in said or "remaining connection slots" in said:
-            return DatabaseUnavailable(
-                f"{where} has no free connection: {said}",
-                code="database.too_many_connections",
-                remedy="Raise max_connections of the server to 200 at least.",
-            )
-        return DatabaseUnavailable(
-            f"{where} does not answer: {said}",
-            remedy="Run the same command again; `upkeep doctor` says whether the database can be reached.",
-        )
+        return plain.unavailable(error, self._words)
 
     def close(self) -> None:
         """Give everything back. The last user of an embedded server waits until it has ended."""

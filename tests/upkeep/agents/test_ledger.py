@@ -40,6 +40,8 @@ for _ in range(int(sys.argv[1])):
     granted += 1
     if sys.argv[2] == "settle":
         ledger.settle(reservation, Decimal("0.01"), None)
+    if sys.argv[2] == "mix":
+        ledger.release(reservation) if granted % 3 else ledger.settle(reservation, Decimal("0.004"), None)
 print(granted, flush=True)
 if sys.argv[2] == "hold":
     sys.stdin.readline()
@@ -142,6 +144,33 @@ def test_processes_at_once_never_pass_a_limit_together(account: Account, open_le
     granted = [int(child.communicate()[0]) for child in children]
     assert sum(granted) == 100
     assert taken(open_ledger())["run"] == (1.0, 0.0)
+
+
+def test_the_sums_are_those_of_the_requests_whatever_happens_at_once(
+    account: Account, open_ledger: OpenLedger, database: Database
+) -> None:
+    """Three processes book, one of them is killed in the middle; two more presume all the while."""
+    children = [spawn(account.model_copy(update={"run_id": f"run-{n}"}), 40, "mix") for n in range(3)]
+    ledger = open_ledger()
+    while sum(1 for state, _ in states(database) if state != "reserved") < 10:
+        ledger.presume()
+    children[0].kill()
+    while any(child.poll() is None for child in children):
+        ledger.presume()
+        presume_dead(database)
+    for child in children:
+        child.communicate()
+    ledger.presume()
+    assert {state for state, _ in states(database)} <= {"released", "presumed", "settled"}
+    sums = """
+        SELECT spent_usd, reserved_usd,
+            (SELECT coalesce(sum(cost_usd), 0) FROM upkeep.model_requests WHERE agent = spending.name)
+        FROM upkeep.spending WHERE scope = 'agent_month'
+    """
+    with database.session() as session:
+        ((spent, reserved, booked),) = session.execute(sa.text(sums)).all()
+    assert (spent, reserved) == (booked, 0)
+    assert 0 < booked <= 3
 
 
 def test_what_a_killed_process_had_reserved_is_presumed_spent(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import signal
 import socket
 import sys
@@ -18,7 +19,15 @@ if TYPE_CHECKING:
     from upkeep.agents.gateway.settings import GatewayReport, GatewaySettings
 
 
+MEMORY = 2 << 30
+"""Bytes. What a hostile client makes of one request (32 MB of empty lists take 600 MB) must not become the host's
+trouble; real ones take some 100 MB."""
+
+
 def main(path: str) -> int:
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+    # A request must not wait 5 ms, Python's default, for a thread that writes the transcript.
+    sys.setswitchinterval(0.0005)
     listeners = [socket.socket(socket.AF_UNIX)]
     listeners[0].bind(path)
     listeners[0].listen(128)

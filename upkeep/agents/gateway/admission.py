@@ -14,12 +14,14 @@ from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cached_property
 
 from upkeep.agents import pricing
 from upkeep.agents.base import Usage
 from upkeep.agents.budget import Ledger, MemoryLedger, Reservation, usd
 from upkeep.agents.gateway.apis import LEAST_OUTPUT, Prepared
 from upkeep.agents.gateway.contents import OVERHEAD_TOKENS, Piece
+from upkeep.errors import BudgetExhausted
 
 _REMEMBERED = 16
 
@@ -77,17 +79,22 @@ class Admission:
         """Reserve the most that the request can cost, with an answer cut to what the budget leaves. Raises
         BudgetExhausted, DatabaseUnavailable."""
         given = self.bounds.input_tokens(prepared.pieces)
-        least, most = self._worst(given, min(LEAST_OUTPUT, prepared.output)), self._worst(given, prepared.output)
-        own = self.own.reserve(least, most, model=self.model)
-        shared: Reservation | None = None
+        most = self._worst(given, prepared.output)
         try:
-            if self.shared is not None:
-                shared = self.shared.reserve(least, own.amount, model=self.model)
+            own, shared = self._reserve(most, most)
+        except BudgetExhausted:
+            # What is left may do for a shorter answer. Asked for second, for it is rare and a price takes time.
+            own, shared = self._reserve(self._worst(given, min(LEAST_OUTPUT, prepared.output)), most)
+        amount = own.amount if shared is None else shared.amount
+        return Admitted(self._affordable(given, prepared.output, amount, most), given, own, shared)
+
+    def _reserve(self, least: Decimal, most: Decimal) -> tuple[Reservation, Reservation | None]:
+        own = self.own.reserve(least, most, model=self.model)
+        try:
+            return own, None if self.shared is None else self.shared.reserve(least, own.amount, model=self.model)
         except BaseException:
             self.own.release(own)
             raise
-        amount = own.amount if shared is None else shared.amount
-        return Admitted(self._affordable(given, prepared.output, amount, most), given, own, shared)
 
     def settle(self, admitted: Admitted, prepared: Prepared, usage: Usage) -> Decimal:
         """Book what the provider reported; return the cost. Raises DatabaseUnavailable."""
@@ -122,9 +129,19 @@ class Admission:
 
     def _worst(self, given: int, output: int) -> Decimal:
         """Input that is written to a cache costs more than other input at some providers."""
-        plain = Usage(engine="", requests=1, input_uncached=given, output=output)
-        written = Usage(engine="", requests=1, cache_write=given, output=output)
-        return max(self._price(plain), self._price(written))
+        plain = self._price(Usage(engine="", requests=1, input_uncached=given, output=output))
+        if not self._caching_costs:
+            return plain
+        return max(plain, self._price(Usage(engine="", requests=1, cache_write=given, output=output)))
+
+    @cached_property
+    def _caching_costs(self) -> bool:
+        """Whether it does here, for short prompts or long ones."""
+        return any(
+            self._price(Usage(engine="", requests=1, cache_write=tokens))
+            > self._price(Usage(engine="", requests=1, input_uncached=tokens))
+            for tokens in (1_000, 1_000_000)
+        )
 
     def _affordable(self, given: int, wanted: int, amount: Decimal, most: Decimal) -> int:
         """The longest answer that `amount` pays for, up to `wanted`. The price grows with the answer's length in

@@ -121,7 +121,7 @@ class Api:
             kind = (
                 tool.get("type", "custom" if self.name == "messages" else "function") if isinstance(tool, dict) else ""
             )
-            if kind not in self.tools:
+            if not isinstance(kind, str) or kind not in self.tools:
                 raise Refused("hosted_tool", f"the tool {kind!r} is not passed on: the provider would run it")
 
     def _pieces(self, body: dict[str, Any]) -> list[Piece]:

@@ -28,6 +28,7 @@ _UNSEEN = frozenset(
         *("item_reference", "audio", "search_result"),
     }
 )
+_ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _REFERENCES = ("file_id", "file_url", "vector_store_ids", "container_id")
 
 
@@ -68,8 +69,8 @@ def pieces(values: Iterable[Any]) -> list[Piece]:
 
 
 def _piece(value: Any) -> Piece:
-    shown, images = _inspect(value)
-    text = json.dumps(shown, ensure_ascii=False, separators=(",", ":")).encode(errors="surrogatepass")
+    shown, images = (value, 0) if isinstance(value, str) else _inspect(value)
+    text = _ENCODE(shown).encode(errors="surrogatepass")
     return Piece(hashlib.blake2b(text, digest_size=16).digest(), len(text), images)
 
 
