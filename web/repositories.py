@@ -45,6 +45,8 @@ _PART = r"\.?[^/.\x00-\x1f\x7f][^/\x00-\x1f\x7f]*"
 Pattern = Annotated[str, StringConstraints(pattern=rf"^{_PART}(/{_PART})*$", max_length=200)]
 Patterns = Annotated[list[Pattern], Field(min_length=1, max_length=20, examples=[["workplans/*.md"]])]
 
+# One that was ignored without ever being registered is listed by its name on the forge.
+Listed = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,200}$")]
 Slug = Annotated[Name, InPath(description="The repository's slug.", examples=["the-custodian"])]
 IfMatch = Annotated[str | None, Header(description="Change it only if this is still its ETag.")]
 IfNoneMatch = Annotated[str | None, Header(description="Answer 304 if this is still the ETag.")]
@@ -155,7 +157,7 @@ def list_repositories(
     request: Request,
     response: Response,
     state: Annotated[list[State] | None, Query(description="Of these states. Default: managed.")] = None,
-    after: Annotated[Name | None, Query(description="Only those after this slug.")] = None,
+    after: Annotated[Listed | None, Query(description="Only those after this slug.")] = None,
     limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE, description="At most so many.")] = PAGE,
 ) -> Page:
     """The registry by slug, a page at a time. `next` and the header `Link` lead to the next page."""

@@ -62,6 +62,12 @@ def test_a_repository_that_leaves_the_configuration_keeps_its_history(hub: HubTe
     assert hub.json("repos", "list")[0]["last_state_synced_at"] is not None
 
 
+def test_what_cannot_be_a_name_is_not_ignored(hub: HubTerminal) -> None:
+    for name in ("", "a b", "/x", "o/", "o/a/b", "../x"):
+        assert hub.error("repos", "ignore", "--", name).reason == "config.bad_name"
+    assert len(hub.json("repos", "list", "--all")) == 1
+
+
 @pytest.mark.parametrize("path", ["nowhere", "."])
 def test_what_is_no_repository_is_refused(hub: HubTerminal, tmp_path: Path, path: str) -> None:
     error = hub.error("repos", "register", str(tmp_path / path))

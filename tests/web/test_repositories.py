@@ -29,7 +29,7 @@ def test_the_registry_is_listed_with_goals_and_ages(api: Api) -> None:
 def test_pages_lead_from_one_to_the_next_and_leave_none_out(api: Api) -> None:
     with api.database.session() as session:
         for number in range(25):
-            registry.ignore(session, f"r{number:02}", "not ours")
+            registry.ignore(session, f"o/r{number:02}", "not ours")
     seen, path = [], "/repos/?state=managed&state=ignored&limit=10"
     while path:
         answer = api.ask("GET", path)
@@ -38,7 +38,7 @@ def test_pages_lead_from_one_to_the_next_and_leave_none_out(api: Api) -> None:
         seen += [one["slug"] for one in page["repositories"]]
         assert answer.headers.get("link") == (f'<{page["next"]}>; rel="next"' if page["next"] else None)
         path = page["next"]
-    assert seen == ["other", *(f"r{number:02}" for number in range(25)), "sample"]
+    assert seen == [*(f"o/r{number:02}" for number in range(25)), "other", "sample"]
 
 
 def test_a_repository_is_registered(api: Api, make_repository: MakeRepository) -> None:

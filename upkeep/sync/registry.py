@@ -269,9 +269,10 @@ def _name(slug: str) -> str:
 
 
 def ignore(session: Session, slug: str, why: str = "") -> None:
-    """Manage a repository no longer, and list it apart; one that was never registered too. Its history stays. Raises
-    ConfigError `config.configured`, `config.bad_name`."""
-    _name(slug)
+    """Manage a repository no longer, and list it apart; one that was never registered too, by its slug or as
+    `owner/name`. Its history stays. Raises ConfigError `config.configured`, `config.bad_name`."""
+    for part in slug.split("/", 1):
+        _name(part)
     _write(session, slug, {"state": "ignored", "note": why or None})
 
 
