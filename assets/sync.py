@@ -110,7 +110,9 @@ def consistent(found: health.Repositories) -> AssetCheckResult:
         check_name=CHECK_CONSISTENT,
         passed=not failing,
         severity=AssetCheckSeverity.ERROR,
-        description=f"with errors: {_names(failing)}" if failing else f"none of {len(found.repositories)} has errors",
+        description=f"with errors: {names_in_words(failing)}"
+        if failing
+        else f"none of {len(found.repositories)} has errors",
         metadata={"failing": len(failing), "repositories": len(found.repositories)},
     )
 
@@ -139,12 +141,15 @@ def stale(found: health.Repositories) -> AssetCheckResult:
         check_name=CHECK_STALE,
         passed=not names,
         severity=AssetCheckSeverity.WARN,
-        description=f"stale: {_names(names)}" if names else f"all {len(found.repositories)} are fresh or ageing",
+        description=f"stale: {names_in_words(names)}"
+        if names
+        else f"all {len(found.repositories)} are fresh or ageing",
         metadata={"stale": len(names), "repositories": len(found.repositories)},
     )
 
 
-def _names(slugs: Iterable[str]) -> str:
+def names_in_words(slugs: Iterable[str]) -> str:
+    """The first names, and how many more there are."""
     names = list(slugs)
     return ", ".join(names[:NAMES_SHOWN]) + (
         f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""

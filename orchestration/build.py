@@ -11,6 +11,7 @@ from dagster import Definitions, LoggerDefinition, in_process_executor
 
 from assets.content import content_assets
 from assets.forks import fork_assets
+from assets.inventory import inventory_assets
 from assets.partitions import fork_partitions, watch_partitions
 from assets.sync import sync_assets
 from orchestration.io import RecordIOManager
@@ -40,6 +41,7 @@ def build_defs(
             *content_assets(watch_partitions(settings)),
             *fork_assets(fork_partitions(settings)),
             *sync_assets(),
+            *inventory_assets(),
         ],
         jobs=default_jobs(settings),
         schedules=default_schedules(settings),

@@ -16,7 +16,7 @@ from dagster import (
     op,
 )
 
-from assets import content, forks, sync
+from assets import content, forks, inventory, sync
 from orchestration.retention import prune
 from sensors.content import JOB as CONTENT_UPDATE
 from sensors.sync import JOB as REPOSITORY_SYNC
@@ -36,6 +36,10 @@ BESIDE_THE_GATES_SECONDS = 3 * 60 * 60
 LONGEST_SYNC_SECONDS = 10 * 60
 """A sync takes a second; one that is still alive after this hangs on a disk."""
 
+LONGEST_INVENTORY_SECONDS = 30 * 60
+"""Thousands of repositories take seconds; a forge that limits its callers may take its time."""
+
+FORGE_INVENTORY = "forge_inventory"
 FORK_REBASE = "fork_rebase"
 HOUSEKEEPING = "housekeeping"
 
@@ -96,6 +100,16 @@ def repository_sync() -> Any:
     )
 
 
+def forge_inventory() -> Any:
+    """One inventory of all forges."""
+    return define_asset_job(
+        FORGE_INVENTORY,
+        selection=AssetSelection.assets(inventory.INVENTORY),
+        description="One inventory: what is on the forges, what of it is managed, and what is not.",
+        tags={SYSTEM_TAG: sync.GROUP, MAX_RUNTIME_TAG: str(LONGEST_INVENTORY_SECONDS)},
+    )
+
+
 @op(name="prune", description="Deletes log lines that nobody reads any more; see orchestration/retention.py.")
 def _prune(context: OpExecutionContext, settings: ResourceParam[Settings]) -> None:
     pruned = prune(settings, context.instance)
@@ -113,4 +127,4 @@ def housekeeping() -> None:
 
 
 def default_jobs(settings: Settings) -> list[JobDefinition | Any]:
-    return [content_update(settings), fork_rebase(settings), repository_sync(), housekeeping]
+    return [content_update(settings), fork_rebase(settings), repository_sync(), forge_inventory(), housekeeping]

@@ -17,17 +17,19 @@ from dagster import (
     ScheduleEvaluationContext,
 )
 
-from orchestration.jobs import FORK_REBASE, housekeeping
+from orchestration.jobs import FORGE_INVENTORY, FORK_REBASE, housekeeping
 from resources.forks import subject_of
 from resources.runs import SUBJECT_TAG
 from upkeep.config import Fork, Settings
+from upkeep.sync import stocktaking
 
 UTC = "UTC"
 
 
 def default_schedules(settings: Settings) -> list[ScheduleDefinition]:
     rebases = [_rebase(name, fork, fork.schedule) for name, fork in settings.forks.items() if fork.schedule is not None]
-    return [nightly_housekeeping, *rebases]
+    inventories = [daily_inventory] if stocktaking.has_listed_forges(settings) else []
+    return [nightly_housekeeping, *inventories, *rebases]
 
 
 nightly_housekeeping = ScheduleDefinition(
@@ -36,6 +38,16 @@ nightly_housekeeping = ScheduleDefinition(
     cron_schedule="17 3 * * *",
     execution_timezone=UTC,
     default_status=DefaultScheduleStatus.RUNNING,
+)
+
+
+daily_inventory = ScheduleDefinition(
+    name="daily_inventory",
+    job_name=FORGE_INVENTORY,
+    cron_schedule="23 4 * * *",
+    execution_timezone=UTC,
+    default_status=DefaultScheduleStatus.RUNNING,
+    description="Compares the forges' repositories with the managed ones.",
 )
 
 

@@ -5,7 +5,8 @@ What belongs here: which event materializes what. What does not: reading events 
 
 A sync materializes the repository's workplans, report and timestamps. A check of all repositories materializes the
 timestamps of those that it confirmed, and sync health. Of these two there are many, and only the newest says anything:
-they carry a tag by which the older ones are forgotten (`orchestration/retention.py`).
+they carry a tag by which the older ones are forgotten (`orchestration/retention.py`). An inventory materializes the
+inventory.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,13 +23,13 @@ from dagster import (
 )
 from sqlalchemy.orm import Session
 
-from assets import sync
+from assets import inventory, inventory_metadata, sync
 from assets import sync_metadata as metadata
 from assets.partitions import REPOSITORIES
 from sensors.events import AssetEvent, Told, known_runs
 from sensors.sync import plan_partitions
 from upkeep.database.events import Event
-from upkeep.sync import attempts, health, registry, survey
+from upkeep.sync import attempts, health, registry, stocktaking, survey
 from upkeep.sync.attempts import Attempt, Check
 from upkeep.sync.registry import Managed
 
@@ -47,7 +48,11 @@ def translate(session: Session, instance: DagsterInstance, found: Sequence[Event
         told.asset_events += _present(session, list(managed.values()))
         return told
     ours = known_runs(instance, found)
-    records = [attempts.read(event) for event in found if event.run_id not in ours]
+    without_a_run = [event for event in found if event.run_id not in ours]
+    listings = [event for event in without_a_run if event.subject.startswith(stocktaking.SUBJECT_PREFIX)]
+    if listings:
+        told.asset_events += _inventory(session)
+    records = [attempts.read(event) for event in without_a_run if event not in listings]
     for record in records:
         if isinstance(record, Attempt):
             told.asset_events += _attempt(session, record, managed.get(record.repository))
@@ -73,6 +78,7 @@ def _present(session: Session, managed: Sequence[Managed]) -> Iterator[AssetEven
             yield _materialized(sync.SYNC_TIMESTAMPS, metadata.of_timestamps(attempt), one.slug)
     yield _registry(managed)
     yield from _health(session)
+    yield from _inventory(session)
 
 
 def _attempt(session: Session, attempt: Attempt, managed: Managed | None) -> Iterator[AssetEvent]:
@@ -103,6 +109,14 @@ def _health(session: Session) -> Iterator[AssetEvent]:
     yield _materialized(sync.SYNC_HEALTH, metadata.of_health(found, now), keep=NEWEST)
     yield _evaluated(sync.stale(found))
     yield _evaluated(sync.consistent(found))
+
+
+def _inventory(session: Session) -> Iterator[AssetEvent]:
+    now = datetime.now(UTC)
+    found = stocktaking.kept(session, now=now)
+    if found is not None:
+        yield _materialized(inventory.INVENTORY, inventory_metadata.of_inventory(found, now))
+        yield from map(_evaluated, inventory.checks(found, now))
 
 
 def _materialized(

@@ -9,7 +9,7 @@ and always agrees with the registry as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
@@ -32,6 +32,9 @@ from upkeep.forges.registry import open_lister
 from upkeep.sync import registry
 from upkeep.sync.inventory import Inventory, Listed, Name, compare, ids_to_keep, questions
 from upkeep.sync.registry import Managed
+
+SUBJECT_PREFIX = "forge:"
+"""Of events that say that a forge was listed."""
 
 WORKERS = 8
 """Repositories that are asked for singly at the same time."""
@@ -57,7 +60,7 @@ def listed_forges(settings: Settings, only: str | None = None) -> dict[str, List
             code="config.forge_kind",
             remedy="Name a forge of the kind gitea or github.",
         )
-    found = {name: forge for name, forge in listable.items() if forge.orgs or forge.user_repos}
+    found = {name: forge for name, forge in listable.items() if _is_listed(forge)}
     if not found:
         raise ConfigError(
             f"{only or 'no forge'} names {'neither' if only else 'either'} organisations or an account to list",
@@ -65,6 +68,15 @@ def listed_forges(settings: Settings, only: str | None = None) -> dict[str, List
             remedy="Set `orgs: [NAME]` or `user_repos: true` for a forge of the kind gitea or github in upkeep.yaml.",
         )
     return found
+
+
+def has_listed_forges(settings: Settings) -> bool:
+    """Whether there is anything to take inventory of."""
+    return any(isinstance(forge, ListedForgeSettings) and _is_listed(forge) for forge in settings.forges.values())
+
+
+def _is_listed(forge: ListedForgeSettings) -> bool:
+    return bool(forge.orgs or forge.user_repos)
 
 
 def take(
@@ -76,8 +88,9 @@ def take(
     progress: Progress = lambda name, read, total: None,
 ) -> Inventory:
     """Read the lists of all forges, or of one, and compare. Raises what `listed_forges` and `Lister` raise; lists that
-    were read before an error are kept."""
-    for name, chosen in listed_forges(settings, forge).items():
+    were read before an error are kept. Those of forges that are listed no longer are forgotten."""
+    chosen_forges = listed_forges(settings, forge)
+    for name, chosen in chosen_forges.items():
         lister = open_lister(name, chosen)
         listing = lister.list_repositories(chosen.orgs, own=chosen.user_repos, progress=partial(progress, name))
         with database.session() as session:
@@ -87,7 +100,10 @@ def take(
         listed = Listed(listing, listed.at, listed.host, singly)
         with database.session() as session:
             _keep(session, listed, ids_to_keep(entries, [listed], ids), run_id)
-    found = report(database, settings, forge=forge)
+    with database.session() as session:
+        if forge is None:
+            session.execute(sa.delete(forge_listings).where(forge_listings.c.forge.not_in(chosen_forges)))
+        found = kept(session, chosen_forges)
     assert found is not None
     return found
 
@@ -95,12 +111,20 @@ def take(
 def report(
     database: Database, settings: Settings, *, forge: str | None = None, now: datetime | None = None
 ) -> Inventory | None:
-    """The inventory by the lists as they were read last; None where none was. Asks no forge."""
-    names = list(listed_forges(settings, forge))
+    """The inventory by the lists as they were read last, of all forges or of one; None where none was read. Asks no
+    forge. Raises what `listed_forges` raises."""
+    names = listed_forges(settings, forge)
     with database.session() as session:
-        lists = _lists(session, names)
-        entries, ids = _entries(session), _ids(session)
-    return compare(entries, lists, ids, now or datetime.now(UTC)) if lists else None
+        return kept(session, names, now)
+
+
+def kept(session: Session, names: Collection[str] | None = None, now: datetime | None = None) -> Inventory | None:
+    """The same of the forges of these names, or of all that have a list."""
+    query = sa.select(forge_listings).order_by(forge_listings.c.forge)
+    if names is not None:
+        query = query.where(forge_listings.c.forge.in_(names))
+    lists = [_listed(row) for row in session.execute(query)]
+    return compare(_entries(session), lists, _ids(session), now or datetime.now(UTC)) if lists else None
 
 
 def host_of(chosen: ListedForgeSettings) -> str:
@@ -154,18 +178,13 @@ def _keep(session: Session, listed: Listed, new_ids: Mapping[Name, int], run_id:
     events.record(
         session,
         system="sync",
-        subject=f"forge:{listing.forge}",
+        subject=SUBJECT_PREFIX + listing.forge,
         type=EventType.STATE_WRITTEN,
         run_id=run_id,
         repositories=len(listing.repositories),
         complete=listing.complete,
         gaps=list(listing.gaps),
     )
-
-
-def _lists(session: Session, names: Sequence[str]) -> list[Listed]:
-    query = sa.select(forge_listings).where(forge_listings.c.forge.in_(names)).order_by(forge_listings.c.forge)
-    return [_listed(row) for row in session.execute(query)]
 
 
 def _listed(row: Any) -> Listed:

@@ -53,6 +53,11 @@ def take(settings: Settings, database: Database, **options: Any) -> Inventory:
     return stocktaking.take(settings, database, **options)
 
 
+def kept(database: Database, now: datetime | None = None) -> Inventory | None:
+    with database.session() as session:
+        return stocktaking.kept(session, now=now)
+
+
 def slugs(found: Inventory) -> list[list[str]]:
     return [
         [one.repo_slug for one in found.registered],
@@ -135,7 +140,7 @@ def test_a_list_with_gaps_is_kept_with_them_and_decides_nothing_about_the_hub(
     gitea.lists("coulomb/new")
     register("gone", forge="coulomb", repo="coulomb/gone")
     register("secret", forge="coulomb", repo="coulomb/secret")
-    for found in (take(settings, database), stocktaking.report(database, settings)):
+    for found in (take(settings, database), kept(database)):
         assert found is not None
         assert not found.complete
         assert "1 are not visible" in found.forges[0].gaps[0]
@@ -152,7 +157,7 @@ def test_a_page_that_fails_leaves_the_last_inventory_as_it_was(
     gitea.fault("GET .*/repos$", status=200, content="<html>", kind="text/html", times=9)
     with pytest.raises(ForgeError):
         take(settings, database)
-    after = stocktaking.report(database, settings)
+    after = kept(database)
     assert after is not None
     assert after.forges == before.forges
     assert slugs(after) == slugs(before)
@@ -196,8 +201,19 @@ def test_a_forge_that_cannot_be_listed_says_what_to_set(settings: Settings, data
     assert "orgs" in caught.value.remedy
 
 
-def test_nothing_was_taken_yet(settings: Settings, database: Database) -> None:
-    assert stocktaking.report(database, settings) is None
+def test_nothing_was_taken_yet(database: Database) -> None:
+    assert kept(database) is None
+
+
+def test_a_forge_that_is_listed_no_longer_is_forgotten_by_the_next_inventory_of_all(
+    settings: Settings, database: Database, gitea: Gitea
+) -> None:
+    gitea.lists("coulomb/a")
+    take(settings, database)
+    renamed = settings.model_copy(update={"forges": {"other": settings.forges["coulomb"]}})
+    assert [each.forge for each in take(renamed, database, forge="other").forges] == ["other"]
+    assert [each.forge for each in kept(database).forges] == ["coulomb", "other"]  # type: ignore[union-attr]
+    assert [each.forge for each in take(renamed, database).forges] == ["other"]
 
 
 def test_a_report_says_how_old_the_sync_is(
@@ -210,6 +226,6 @@ def test_a_report_says_how_old_the_sync_is(
     take(settings, database)
     now = datetime.now(UTC)
     for later, band in ((timedelta(0), "fresh"), (timedelta(hours=2), "ageing"), (timedelta(days=2), "stale")):
-        found = stocktaking.report(database, settings, now=now + later)
+        found = kept(database, now=now + later)
         assert found is not None
         assert found.registered[0].age == band
