@@ -57,11 +57,12 @@ class TypeScriptReader(Reader):
                 if part.kind() == "identifier":
                     yield Import(part.text(), (module, "default"))
                 elif part.kind() == "namespace_import":
-                    yield Import(named(part)[0].text(), (module,))
+                    yield from (Import(name.text(), (module,)) for name in named(part)[:1])
                 else:
                     for specifier in named(part):
                         names = [each.text() for each in named(specifier)]
-                        yield Import(names[-1], (module, names[0]))
+                        if names:  # what the grammar could not read has none
+                            yield Import(names[-1], (module, names[0]))
 
     def type_name(self, node: SgNode) -> str | None:
         name = node.field("name")
