@@ -78,8 +78,11 @@ class BlobCache:
                 if connection.execute("select key from meta").fetchall() != [(self._key,)]:
                     return {}
                 rows = connection.execute(f"select {_COLUMNS} from blobs").fetchall()
-            return {(sha, grammar): _entry(*rest) for sha, grammar, *rest in rows}
-        except (sqlite3.Error, ValueError, TypeError):
+            return {
+                (sha, grammar): Entry(tuple(declared.split()), bool(hit), bool(failed), facts, wrappers, callers)
+                for sha, grammar, declared, hit, failed, facts, wrappers, callers in rows
+            }
+        except (sqlite3.Error, AttributeError):  # a value that is no text is damage, too
             return {}
 
     def save(self, changed: dict[BlobKey, Entry], present: Collection[BlobKey]) -> None:
@@ -129,12 +132,3 @@ class BlobCache:
 def _row(entry: Entry) -> tuple[object, ...]:
     declared = " ".join(entry.declared)
     return declared, entry.hit, entry.failed, entry.stored_facts, entry.wrappers, entry.stored_callers
-
-
-def _entry(declared: str, hit: int, failed: int, facts: str | None, wrappers: str, callers: str | None) -> Entry:
-    if not (isinstance(declared, str) and isinstance(wrappers, str)):
-        raise ValueError("damaged row")
-    for text in (facts, callers):
-        if text is not None and not isinstance(text, str):
-            raise ValueError("damaged row")
-    return Entry(tuple(declared.split()), bool(hit), bool(failed), facts, wrappers, callers)

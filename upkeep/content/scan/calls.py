@@ -90,7 +90,9 @@ class CallFinder:
         """
         for tracked in self.tracked[self._asked :]:
             for parts in _paths((tracked.event, *tracked.properties)):
-                self._program.find(parts, tracked.file, tracked.site.scope)
+                # Of `Events.OPENED` the type alone: which members it has is known when it is there.
+                head = parts[:1] if parts[0][:1].isupper() else parts
+                self._program.find(head, tracked.file, tracked.site.scope)
         self._asked = len(self._tracked)
 
     def forget(self, names: Collection[str]) -> None:

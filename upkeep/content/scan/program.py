@@ -61,6 +61,7 @@ class Program:
         self._functions: dict[tuple[Language, str], list[tuple[File, int]]] = defaultdict(list)
         self._own: dict[tuple[str, Path], list[Symbol]] = defaultdict(list)
         self._found: dict[tuple[str, Path, Path], tuple[list[Symbol], Path, set[tuple[Language, str]]]] = {}
+        self._heads: dict[tuple[str, Path, str], tuple[list[Symbol], set[tuple[Language, str]]]] = {}
 
     def add(self, file: File) -> None:
         """Take in a file; one that is there already is left alone."""
@@ -68,6 +69,7 @@ class Program:
             return
         self.files[file.path] = file
         self._found.clear()
+        self._heads.clear()
         language, package = file.family, file.facts.package
         declarations: tuple[Type | Constant, ...] = (*file.facts.types, *file.facts.constants)
         for fact in declarations:
@@ -96,10 +98,8 @@ class Program:
         key = (file.path, scope, parts)
         known = self._found.get(key)
         if known is None:
-            outer, self.wanted = self.wanted, set()
-            known = (*self._find(parts, file, scope), self.wanted)
-            self.wanted = outer
-            self._found[key] = known
+            found, wanted = self.collect(lambda: self._find(parts, file, scope))
+            known = self._found[key] = (*found, wanted)
         symbols, rest, wanted = known
         self.wanted |= wanted
         return symbols, rest
@@ -185,6 +185,16 @@ class Program:
         return any(owner.file is symbol.file and isinstance(owner.fact, Type) for owner in owners)
 
     def _head(self, name: str, file: File, scope: Path) -> list[Symbol]:
+        """Return what the first name of a path stands for: many paths of a file begin with the same one."""
+        key = (file.path, scope, name)
+        known = self._heads.get(key)
+        if known is None:
+            known = self._heads[key] = self.collect(lambda: self._first(name, file, scope))
+        symbols, wanted = known
+        self.wanted |= wanted
+        return symbols
+
+    def _first(self, name: str, file: File, scope: Path) -> list[Symbol]:
         package, language = file.facts.package, file.family
         for length in range(len(scope), -1, -1):
             found = self._symbols.get((language, (*package, *scope[:length], name)), [])

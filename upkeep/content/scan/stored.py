@@ -80,6 +80,8 @@ def _sealed(text: str) -> str:
 
 def _unsealed(text: str) -> str:
     """Return what was sealed. Raises ValueError where it is not as it was."""
+    if not isinstance(text, str):
+        raise ValueError("no text")
     content = text[_CHECKSUM_DIGITS:]
     if _sealed(content) != text:
         raise ValueError("the stored text is damaged")
