@@ -17,7 +17,7 @@ from fastapi.security import HTTPBearer
 from starlette.types import ASGIApp
 
 from upkeep.process import Redactor
-from web import described, problems, repositories, state
+from web import described, inventory, problems, repositories, state
 from web.guards import BODY_SECONDS, REQUEST_SECONDS, Frame, Hosts, Tokens
 from web.hub import Hub
 
@@ -60,12 +60,14 @@ def routed() -> FastAPI:
         openapi_tags=[
             {"name": "state", "description": "Whether the hub is well."},
             {"name": "repositories", "description": "The registry, and what each repository should work on."},
+            {"name": "inventory", "description": "What the forges have against what is managed."},
         ],
     )
     problems.install(app)
     app.include_router(state.router)
     # Only for the document: `Tokens` asks for them, on every path.
-    app.include_router(repositories.router, dependencies=[Depends(_bearer)])
+    for router in (repositories.router, inventory.router):
+        app.include_router(router, dependencies=[Depends(_bearer)])
     return app
 
 

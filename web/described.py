@@ -36,7 +36,7 @@ _PROBLEMS: dict[int, tuple[str, str, str, str]] = {
         "Use one of `upkeep token create NAME --scope write`.",
     ),
     404: (
-        "No such repository.",
+        "No such repository; of the inventory, no such forge, or no list of one yet.",
         "config.unknown_repository",
         "no managed repository is called 'sampel'; did you mean sample?",
         "`upkeep repos list` shows them; `upkeep repos register PATH` adds one.",

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
+from starlette.requests import Request
 
 from upkeep.config import Settings, load
 from upkeep.database.server import Database
@@ -43,12 +44,12 @@ class Hub:
     @contextmanager
     def session(self) -> Iterator[Session]:
         """One transaction of bounded length. Raises DatabaseUnavailable."""
-        self._follow()
+        self.follow()
         with self.database.session() as session:
             session.execute(_LIMITS)
             yield session
 
-    def _follow(self) -> None:
+    def follow(self) -> None:
         """The file is the truth for what stands in it, also for what a person writes into it while we run. One that
         cannot be read is told once, and what we had goes on."""
         now = _state(self.settings.source)
@@ -66,6 +67,11 @@ class Hub:
             with self.database.session() as session:
                 registry.refresh(session, settings)
             self.settings, self._seen = settings, now
+
+
+def hub_of(request: Request) -> Hub:
+    hub: Hub = request.app.state.hub
+    return hub
 
 
 def _state(file: Path | None) -> tuple[int, int, int] | None:

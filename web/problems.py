@@ -85,6 +85,10 @@ class Refused(UpkeepError):
 
 _STATUS_OF = {
     "config.unknown_repository": HTTPStatus.NOT_FOUND,
+    "config.unknown_forge": HTTPStatus.NOT_FOUND,
+    "config.forge_kind": HTTPStatus.NOT_FOUND,
+    "config.nothing_to_list": HTTPStatus.NOT_FOUND,
+    "inventory.none": HTTPStatus.NOT_FOUND,
     "config.configured": HTTPStatus.CONFLICT,
     "sync.registered": HTTPStatus.CONFLICT,
     # The request is well formed; what it names is not there, or not what it has to be.

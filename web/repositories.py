@@ -28,8 +28,9 @@ from upkeep.sync.findings import Finding, Severity
 from upkeep.sync.registry import EVERY_STATE, ActiveGoal, Managed, Source, State
 from web import etags
 from web.described import ETAG, UNCHANGED, headers, reading, writing
+from web.etags import IfNoneMatch
 from web.guards import who
-from web.hub import Hub
+from web.hub import hub_of
 from web.problems import Refused
 
 router = APIRouter(prefix="/repos", tags=["repositories"])
@@ -49,7 +50,6 @@ Patterns = Annotated[list[Pattern], Field(min_length=1, max_length=20, examples=
 Listed = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,200}$")]
 Slug = Annotated[Name, InPath(description="The repository's slug.", examples=["the-custodian"])]
 IfMatch = Annotated[str | None, Header(description="Change it only if this is still its ETag.")]
-IfNoneMatch = Annotated[str | None, Header(description="Answer 304 if this is still the ETag.")]
 
 
 class _Model(BaseModel):
@@ -162,7 +162,7 @@ def list_repositories(
 ) -> Page:
     """The registry by slug, a page at a time. `next` and the header `Link` lead to the next page."""
     states: tuple[State, ...] = tuple(dict.fromkeys(state)) if state else ("managed",)
-    with _hub(request).session() as session:
+    with hub_of(request).session() as session:
         found = registry.every(session, states=states, after=after or "", limit=limit + 1)
         total = registry.count(session, states=states)
         goals = registry.active_goals(session, [one.slug for one in found])
@@ -187,7 +187,7 @@ def list_repositories(
 def register_repository(request: Request, new: NewRepository) -> Response:
     """Manage a repository, as `upkeep repos register` does. Nothing is synced yet: the hook, the next check or
     `upkeep sync` does that."""
-    with _hub(request).session() as session:
+    with hub_of(request).session() as session:
         one = registry.register(
             session,
             Path(new.path),
@@ -209,7 +209,7 @@ def register_repository(request: Request, new: NewRepository) -> Response:
 @router.get("/{slug}/", response_model=Repository, responses={200: ETAG, 304: UNCHANGED, **reading(404)})
 def show_repository(request: Request, slug: Slug, if_none_match: IfNoneMatch = None) -> Response:
     """One repository, whatever its state."""
-    with _hub(request).session() as session:
+    with hub_of(request).session() as session:
         one = registry.find(session, slug, states=EVERY_STATE)
         goal = registry.active_goal(session, slug)
     return _shown(one, goal, if_none_match=if_none_match)
@@ -226,7 +226,7 @@ def change_repository(request: Request, slug: Slug, change: Change, if_match: If
     times)."""
     asked = change.model_dump(include=change.model_fields_set)
     goal_asked, by = asked.pop("goal", ...), who(request)
-    hub = _hub(request)
+    hub = hub_of(request)
     with hub.session() as session:
         before = registry.find(session, slug, states=EVERY_STATE)
     # A disk may not answer: nothing is held while it is asked.
@@ -256,9 +256,9 @@ def change_repository(request: Request, slug: Slug, change: Change, if_match: If
 def repository_dispatch(request: Request, slug: Slug, if_none_match: IfNoneMatch = None) -> Response:
     """What a managed repository should work on now; the same answer as `upkeep dispatch` and the MCP tool
     `get_repo_dispatch` give."""
-    with _hub(request).session() as session:
+    with hub_of(request).session() as session:
         answer = work.dispatch(session, slug)
-    return _tagged(answer.model_dump_json().encode(), if_none_match)
+    return etags.tagged(answer.model_dump_json().encode(), if_none_match)
 
 
 @router.get("/{slug}/findings", responses=reading(404))
@@ -270,7 +270,7 @@ def repository_findings(
     limit: Annotated[int, Query(ge=1, le=MOST_FINDINGS, description="At most so many.")] = 200,
 ) -> Findings:
     """What the last sync of a repository found, by file and line. docs/sync.md explains each code."""
-    with _hub(request).session() as session:
+    with hub_of(request).session() as session:
         one = registry.find(session, slug, states=EVERY_STATE)
         found = registry.last_findings(session, slug)
     chosen = [finding for finding in found if not severity or finding.severity in severity]
@@ -308,23 +308,8 @@ def _shown(
     if_none_match: str | None = None,
     **more: str,
 ) -> Response:
-    answer = _tagged(_body(one, goal), if_none_match)
+    answer = etags.tagged(_body(one, goal), if_none_match)
     answer.headers.update(more)
     if answer.status_code == HTTPStatus.OK:
         answer.status_code = status
     return answer
-
-
-def _tagged(body: bytes, if_none_match: str | None) -> Response:
-    """A representation with its tag; where the client has it already, the tag alone. `no-cache`: a cache may keep it
-    and has to ask each time."""
-    tag = etags.of(body)
-    sent = {"ETag": tag, "Cache-Control": "private, no-cache"}
-    if etags.none_match(if_none_match, tag):
-        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=sent)
-    return Response(body, media_type="application/json", headers=sent)
-
-
-def _hub(request: Request) -> Hub:
-    hub: Hub = request.app.state.hub
-    return hub

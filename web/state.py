@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from upkeep.sync import health
 from upkeep.sync.health import Bands
 from web.described import problems
+from web.hub import hub_of
 
 router = APIRouter(prefix="/state", tags=["state"])
 
@@ -32,6 +33,6 @@ class Health(BaseModel):
 @router.get("/health", responses=problems(405, 421, 500, 503))
 def state_health(request: Request) -> Health:
     """Whether the hub and its database answer, and how fresh what they know is. Open: it tells numbers only."""
-    with request.app.state.hub.session() as session:
+    with hub_of(request).session() as session:
         bands = health.bands(session)
     return Health(status="ok", version=version("upkeep"), repositories=bands)

@@ -50,7 +50,7 @@ def test_the_service_does_what_its_description_says(
     with served(tmp_path / "served") as server:
         done = run(server.url, tmp_path, new_token("write"), "--max-examples", "5", "--generation-deterministic")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Tested: 7" in done.stdout
+    assert "Tested: 8" in done.stdout
     assert "web.unexpected" not in server.said()
 
 

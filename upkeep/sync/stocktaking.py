@@ -51,7 +51,11 @@ def listed_forges(settings: Settings, only: str | None = None) -> dict[str, List
     Raises ConfigError `config.unknown_forge`, `config.forge_kind`, `config.nothing_to_list`."""
     if only is not None and only not in settings.forges:
         hint = nearest(only, settings.forges).replace("valid keys here", "there are")
-        raise ConfigError(f"there is no forge {only!r}{hint}", code="config.unknown_forge")
+        raise ConfigError(
+            f"there is no forge {only!r}{hint}",
+            code="config.unknown_forge",
+            remedy="Name one of those under `forges:` in upkeep.yaml.",
+        )
     chosen = {name: forge for name, forge in settings.forges.items() if only in (None, name)}
     listable = {name: forge for name, forge in chosen.items() if isinstance(forge, ListedForgeSettings)}
     if only is not None and not listable:
