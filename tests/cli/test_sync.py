@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from tests.cli.test_up import UPKEEP, processes_of
 from tests.support.hub import FILE, HubTerminal
 from tests.support.hub import hub as hub
-from tests.support.workplans import plan
+from tests.support.repositories import MakeRepository
+from tests.support.workplans import plan, task
 from upkeep.sync import markers
 from upkeep.sync.hooks import Hook
 from upkeep.sync.workingtree import WorkingTree
@@ -129,6 +133,36 @@ def test_a_commit_moves_the_timestamp_and_ten_commits_are_few_syncs(hub: HubTerm
     assert eventually(lambda: log.read_text().count("another is at it") + log.read_text().count("sync(s)") >= 11)
     assert log.read_text().count("sample: consistent") < 11
     assert markers.waiting(hub.home) == []
+
+
+def test_a_commit_starts_the_database_where_none_runs_and_the_last_user_stops_it(
+    make_repository: MakeRepository, tmp_path: Path
+) -> None:
+    sample = make_repository("sample")
+    sample.commit({FILE: plan("A", "active", task("A-1"))})
+    configuration = tmp_path / "upkeep.yaml"
+    home = tmp_path / "home"
+    configuration.write_text(f"home: {home}\nrepositories:\n  sample: {{path: {sample.path}, fix: true}}\n")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("UPKEEP_")}
+
+    def upkeep(*arguments: str) -> str:
+        command = [str(UPKEEP), "--config", str(configuration), *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    upkeep("hooks", "install", "sample")
+    assert eventually(lambda: processes_of(home) == [])
+    who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.com"]
+    commit = ["git", "-C", str(sample.path), *who, "commit", "-q", "--allow-empty", "-m", "x"]
+    done = subprocess.run(commit, env=environment, capture_output=True, timeout=60, check=True)
+    assert (done.stdout, done.stderr) == (b"", b"")
+    log = home / "logs" / "sync-hook.log"
+    assert eventually(lambda: log.exists() and "sample: 1 sync(s) in" in log.read_text(), 60)
+    assert eventually(lambda: processes_of(home) == [], 60)
+    (listed,) = json.loads(upkeep("repos", "list", "--json"))
+    assert (listed["age"], listed["last_attempt_reason"]) == ("fresh", None)
+    assert sample.path.joinpath(FILE).read_text().count("state_hub_task_id") == 1
 
 
 def test_a_hook_whose_sync_fails_logs_it_and_keeps_the_marker(hub: HubTerminal, hooked: Hook) -> None:

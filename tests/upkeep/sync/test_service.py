@@ -15,11 +15,12 @@ from tests.support.workplans import EXAMPLE, TASK, plan, task
 from tests.upkeep.sync.conftest import FILE, Managing
 from upkeep.database import events
 from upkeep.database.locks import hold
-from upkeep.database.server import Database
+from upkeep.database.server import Database, connect
 from upkeep.database.tables import tasks
 from upkeep.errors import ConfigError, LockError
-from upkeep.sync import registry, store
+from upkeep.sync import registry, service, store
 from upkeep.sync.findings import Code
+from upkeep.sync.service import Synced
 from upkeep.sync.workingtree import WorkingTree
 
 
@@ -136,6 +137,16 @@ def test_a_locked_index_is_waited_for_and_then_told(managing: Managing) -> None:
     assert managing.sync(fix=True).reason is None
 
 
+def test_an_index_that_stays_locked_is_a_finding_and_nothing_is_written(managing: Managing) -> None:
+    (managing.path / ".git" / "index.lock").touch()
+    before = (managing.path / FILE).read_bytes()
+    (finding,) = managing.sync(fix=True).findings
+    assert (finding.code, finding.severity) == (Code.REPOSITORY, "error")
+    assert "index.lock" in finding.message
+    assert (managing.path / FILE).read_bytes() == before
+    assert managing.row.last_state_synced_at is None
+
+
 def test_a_repository_that_is_gone_is_a_finding_and_the_hub_stays(managing: Managing) -> None:
     managing.sync(fix=True)
     managing.path.rename(managing.path.with_name("elsewhere"))
@@ -217,6 +228,24 @@ def test_two_syncs_at_once_do_not_mix(managing: Managing) -> None:
     with hold(managing.database, "repository:sample", system="sync"), pytest.raises(LockError):
         managing.sync(fix=True)
     assert managing.sync(fix=True).reason is None
+
+
+def test_of_two_syncs_at_once_the_second_waits_for_the_first(managing: Managing, tmp_path: Path) -> None:
+    row = managing.row
+    done: list[Synced] = []
+
+    def sync() -> None:
+        with connect(tmp_path, managing.database.url) as database:
+            done.append(service.sync_waiting(database, tmp_path, row, fix=True, trigger="cli"))
+
+    both = [threading.Thread(target=sync) for _ in range(2)]
+    for each in both:
+        each.start()
+    for each in both:
+        each.join(60)
+    assert [each.reason for each in done] == [None, None]
+    assert sorted(each.changed_rows for each in done) == [0, 3]
+    assert (managing.path / FILE).read_text().count("state_hub_task_id") == 2
 
 
 KILLED = """
