@@ -2,9 +2,12 @@
 
 - a drift check of 2,000 repositories with 10,000 workplans and 100,000 tasks in which nothing changed, with the memory
   that it takes, and of half of them: time should follow the number;
+- what it costs when some of them changed: the check, and the syncs that follow, for 40 and for 80 of them. The time for
+  one should stay the same;
 - a full sync of some of them, for each file and task;
-- from `git commit` with the hook to the moved timestamp, with the database down and up; and what the hook adds to the
-  commit itself.
+- from `git commit` with the hook to the end of the sync that it starts, which is a little after the timestamp moved,
+  with the database down and up; and what the hook adds to the commit itself, each beside a commit without it. Load of
+  the machine is told, as it is most of what these differ by.
 
     python -P bench/sync.py [--json FILE] [--repositories N] [--commits N]
 """
@@ -13,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import resource
 import statistics
@@ -111,6 +115,29 @@ def drift(database: Database, root: Path, count: int) -> dict[str, Any]:
     return {"repositories": count, "seconds": round(seconds, 2), "memory_mib": round(memory)}
 
 
+def changed(database: Database, root: Path, counts: tuple[int, ...]) -> dict[str, Any]:
+    """After `drift`: some repositories change one status each. Milliseconds for each of them, over what a check costs
+    in which nothing changed."""
+    quiet = min(timed(lambda: survey.check(database))[0] for _ in range(2))
+    figures: dict[str, Any] = {}
+    paths = sorted(root.glob("r*"))
+    for count in counts:
+        chosen, paths = paths[:count], paths[count:]
+        for path in chosen:
+            file = path / "workplans" / "0.md"
+            file.write_text(file.read_text().replace("status: todo", "status: done", 1))
+        check, found = timed(lambda: survey.check(database))
+        assert len(found.drifted) == count, len(found.drifted)
+        with database.session() as session:
+            managed = [registry.find(session, path.name) for path in chosen]
+        started = time.perf_counter()
+        for one in managed:
+            service.sync(database, one, fix=False, trigger="cli")
+        syncs = time.perf_counter() - started
+        figures[f"{count}_ms_each"] = round((max(check - quiet, 0) + syncs) / count * 1e3, 1)
+    return figures
+
+
 def full(database: Database, root: Path, count: int) -> dict[str, Any]:
     """First syncs, with ids written into every file."""
     paths = make_repositories(root, count)
@@ -141,41 +168,44 @@ def commits(root: Path, count: int) -> dict[str, Any]:
     def ended() -> int:
         return log.read_text().count("sync(s)") if log.exists() else 0
 
-    def commit(number: int) -> float:
-        return timed(lambda: subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", str(number)], check=True))[0]
+    def commit(*options: str) -> float:
+        command = [*git, *options, "commit", "-q", "--allow-empty", "-m", "x"]
+        return timed(lambda: subprocess.run(command, check=True))[0]
 
-    def to_timestamp(number: int) -> float:
+    def measured() -> tuple[float, float, float]:
+        """Seconds of a commit without the hook, of one with it, and from the beginning of that to the sync's end."""
+        without = commit("-c", "core.hooksPath=/dev/null")
         before, started = ended(), time.perf_counter()
-        commit(number)
+        with_hook = commit()
         while ended() == before:
             time.sleep(0.005)
-        return time.perf_counter() - started
+        return without, with_hook, time.perf_counter() - started
 
-    without = [commit(number) for number in range(count)]
     hook.install()
-    down = [to_timestamp(number) for number in range(count)]
-    with ExitStack() as held:
-        held.enter_context(connect(home))
-        up = [to_timestamp(number) for number in range(count)]
-    with_hook = []
-    for number in range(count):
-        with_hook.append(commit(number))
-        time.sleep(3)  # only the commit itself is measured, not syncs of those before
-    ms = (statistics.median(with_hook) - statistics.median(without)) * 1e3
-    return {
-        "down_seconds_median": round(statistics.median(down), 2),
-        "down_seconds_p95": round(sorted(down)[int(len(down) * 0.95)], 2),
-        "up_seconds_median": round(statistics.median(up), 2),
-        "up_seconds_p95": round(sorted(up)[int(len(up) * 0.95)], 2),
-        "commit_slower_ms": round(ms, 1),
-    }
+    figures: dict[str, Any] = {"commits": count, "load": [round(each, 1) for each in os.getloadavg()]}
+    pairs = []
+    for name in ("down", "up"):
+        with ExitStack() as held:
+            if name == "up":
+                held.enter_context(connect(home))
+            measured()
+            rows = [measured() for _ in range(count)]
+        seconds = sorted(row[2] for row in rows)
+        figures[f"{name}_seconds_median"] = round(statistics.median(seconds), 2)
+        figures[f"{name}_seconds_p95"] = round(seconds[math.ceil(count * 0.95) - 1], 2)
+        figures[f"{name}_seconds_max"] = round(seconds[-1], 2)
+        pairs += rows
+    slower = [with_hook - without for without, with_hook, _ in pairs]
+    figures["commit_ms"] = round(statistics.median(row[0] for row in pairs) * 1e3, 1)
+    figures["commit_slower_ms"] = round(statistics.median(slower) * 1e3, 1)
+    return figures
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path)
     parser.add_argument("--repositories", type=int, default=2000)
-    parser.add_argument("--commits", type=int, default=10)
+    parser.add_argument("--commits", type=int, default=40)
     options = parser.parse_args()
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="upkeep-bench-sync-") as folder:
@@ -186,6 +216,8 @@ def main() -> None:
                 figures[name] = drift(database, root / name, count)
                 print(f"{name:11} {figures[name]}", flush=True)
                 if name == "drift":
+                    figures["changed"] = changed(database, root / name, (40, 80))
+                    print(f"{'changed':11} {figures['changed']}", flush=True)
                     figures["full"] = full(database, root / "full", 10)
                     print(f"{'full':11} {figures['full']}", flush=True)
         figures["hook"] = commits(root, options.commits)

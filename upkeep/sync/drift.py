@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from upkeep.errors import RepositoryNotReady
+from upkeep.errors import ConfigError, RepositoryNotReady
 from upkeep.sync.registry import Known
 from upkeep.sync.workingtree import Stamp, WorkingTree
 
@@ -35,14 +34,17 @@ class Look:
 
 
 def look(path: Path, patterns: Sequence[str], known: Known) -> Look:
-    """Compare the working tree at `path` with what was last synced. Uncommitted edits count too. Raises ConfigError
-    `config.bad_pattern`."""
+    """Compare the working tree at `path` with what was last synced. Uncommitted edits count too."""
     try:
         tree = WorkingTree.open(path)
     except RepositoryNotReady as error:
         return Look(unreachable=error.message, remedy=error.remedy)
     busy = tree.busy(wait=0)
-    listing = tree.files(patterns)
+    try:
+        listing = tree.files(patterns)
+    except ConfigError as error:
+        # A pattern that leads out: the sync says it.
+        return Look(error.message, busy=busy)
     told = {(finding.file, finding.message) for finding in listing.findings}
     if told != known.unlisted:
         file, message = min(told ^ known.unlisted)
@@ -64,6 +66,18 @@ def look(path: Path, patterns: Sequence[str], known: Known) -> Look:
     return Look(None, stamps if stamps != known.files else None, busy=busy)
 
 
+@dataclass(frozen=True)
+class Target:
+    """A repository to look at."""
+
+    path: Path
+    patterns: Sequence[str]
+    known: Known
+
+
+LookAt = Callable[[Path, Sequence[str], Known], Look]
+
+
 class Looker:
     """Looks from a thread of its own: a disk that does not answer (a network share whose server is gone) holds system
     calls for ever, and would hold all repositories that come after it.
@@ -74,59 +88,73 @@ class Looker:
 
     _stuck: dict[Path, threading.Thread] = {}  # noqa: RUF012 - of the process: its threads outlive a Looker
 
-    def __init__(
-        self, look: Callable[[Path, Sequence[str], Known], Look] = look, *, seconds: float = LOOK_SECONDS
-    ) -> None:
+    def __init__(self, look: LookAt = look, *, seconds: float = LOOK_SECONDS) -> None:
         self._look = look
         self._seconds = seconds
-        self._worker: _Worker | None = None
 
-    def __call__(self, path: Path, patterns: Sequence[str], known: Known) -> Look:
-        hanging = self._stuck.get(path)
+    def __call__(self, targets: Sequence[Target]) -> Generator[Look, None, None]:
+        """One look for each, in their order; an error of a look is raised. The thread works ahead of whoever asks, so a
+        look costs no change of threads."""
+        done = 0
+        while done < len(targets):
+            worker = _Worker(self._at, targets[done:])
+            try:
+                for answer in worker.answers(self._seconds):
+                    done += 1
+                    yield answer
+            finally:
+                worker.leave()
+            if done < len(targets):
+                stuck = targets[done].path
+                self._stuck[stuck] = worker.thread
+                done += 1
+                yield _unanswered(stuck)
+
+    def _at(self, target: Target) -> Look:
+        hanging = self._stuck.get(target.path)
         if hanging is not None and hanging.is_alive():
-            return self._unanswered(path)
-        self._worker = self._worker or _Worker()
-        try:
-            return self._worker.ask(partial(self._look, path, patterns, known), self._seconds)
-        except queue.Empty:
-            self._stuck[path] = self._worker.thread
-            self._worker = None
-            return self._unanswered(path)
+            return _unanswered(target.path)
+        return self._look(target.path, target.patterns, target.known)
 
-    def close(self) -> None:
-        if self._worker is not None:
-            self._worker.leave()
-            self._worker = None
 
-    def _unanswered(self, path: Path) -> Look:
-        return Look(
-            unreachable=f"the disk of {path} does not answer",
-            remedy="Look whether its server is there (`df` hangs, too), or unmount it.",
-        )
+def _unanswered(path: Path) -> Look:
+    return Look(
+        unreachable=f"the disk of {path} does not answer",
+        remedy="Look whether its server is there (`df` hangs, too), or unmount it.",
+    )
 
 
 class _Worker:
-    def __init__(self) -> None:
-        self._asked: queue.SimpleQueue[Callable[[], Look] | None] = queue.SimpleQueue()
+    """Looks at targets one after the other, until it is told to leave."""
+
+    def __init__(self, look: Callable[[Target], Look], targets: Sequence[Target]) -> None:
+        self._look = look
+        self._targets = targets
         self._answers: queue.SimpleQueue[Look | BaseException] = queue.SimpleQueue()
+        self._left = threading.Event()
         self.thread = threading.Thread(target=self._work, name="drift", daemon=True)
         self.thread.start()
 
-    def ask(self, work: Callable[[], Look], seconds: float) -> Look:
-        """Raises queue.Empty where there is no answer in time."""
-        self._asked.put(work)
-        answer = self._answers.get(timeout=seconds)
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
+    def answers(self, seconds: float) -> Iterator[Look]:
+        """As they come; ends where one takes longer than `seconds`."""
+        for _ in self._targets:
+            try:
+                answer = self._answers.get(timeout=seconds)
+            except queue.Empty:
+                return
+            if isinstance(answer, BaseException):
+                raise answer
+            yield answer
 
     def leave(self) -> None:
-        """End the thread once it has nothing to do."""
-        self._asked.put(None)
+        self._left.set()
 
     def _work(self) -> None:
-        while (work := self._asked.get()) is not None:
+        for target in self._targets:
+            if self._left.is_set():
+                return
             try:
-                self._answers.put(work())
+                self._answers.put(self._look(target))
             except BaseException as error:  # noqa: BLE001 - raised again by the one who asked
                 self._answers.put(error)
+                return

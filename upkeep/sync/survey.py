@@ -11,6 +11,7 @@ findings. It is tried again after `ERRORS_AFTER` all the same, as they may have 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,10 +24,9 @@ from upkeep.database import events, text
 from upkeep.database.events import EventType
 from upkeep.database.server import Database
 from upkeep.database.tables import repositories
-from upkeep.errors import ConfigError
 from upkeep.sync import attempts as history
 from upkeep.sync import registry
-from upkeep.sync.drift import Look, Looker
+from upkeep.sync.drift import Look, Looker, Target
 from upkeep.sync.findings import blocked, summary
 from upkeep.sync.registry import Known, Managed
 from upkeep.sync.workingtree import Stamp
@@ -106,15 +106,13 @@ def check(
         repos = [one for one in registry.every(session) if one.slug > after]
         known = registry.everything_known(session)
     found, more = _Found(), None
-    looker = looker or Looker()
-    try:
-        for number, repository in enumerate(repos):
+    targets = [Target(one.path, one.workplans, known[one.slug]) for one in repos]
+    with contextlib.closing((looker or Looker())(targets)) as looks:
+        for number, (repository, target) in enumerate(zip(repos, targets, strict=True)):
             if time.monotonic() > deadline and number > 0:
                 more = repos[number - 1].slug
                 break
-            found.add(repository, known[repository.slug], _look(looker, repository, known[repository.slug]), now)
-    finally:
-        looker.close()
+            found.add(repository, target.known, next(looks), now)
     attempts = {one.slug: one.last_attempt_at for one in repos}
     _record(database, found, attempts, complete=more is None)
     return Checked(
@@ -125,14 +123,6 @@ def check(
         more=more,
         attempts=attempts,
     )
-
-
-def _look(looker: Looker, repository: Managed, known: Known) -> Look:
-    try:
-        return looker(repository.path, repository.workplans, known)
-    except ConfigError as error:
-        # A pattern that leads out: the sync says it, and one repository's fault is no other's.
-        return Look(error.message)
 
 
 def _record(database: Database, found: _Found, attempts: Mapping[str, datetime | None], *, complete: bool) -> None:

@@ -17,7 +17,7 @@ from tests.upkeep.sync.conftest import FILE, Managing
 from upkeep.database import events
 from upkeep.database.tables import repositories
 from upkeep.sync import attempts, drift, registry, store, survey
-from upkeep.sync.drift import Look, Looker
+from upkeep.sync.drift import Look, Looker, Target
 from upkeep.sync.registry import Known, Managed
 from upkeep.sync.survey import Checked
 
@@ -235,10 +235,8 @@ def test_an_error_of_a_look_is_raised_where_it_was_asked_for() -> None:
     def look(path: Path, patterns: Sequence[str], known: Known) -> Look:
         raise RuntimeError("no")
 
-    looker = Looker(look)
     with pytest.raises(RuntimeError, match="no"):
-        looker(Path("/nowhere"), ["*.md"], Known(None, {}))
-    looker.close()
+        list(Looker(look)([Target(Path("/nowhere"), ["*.md"], Known(None, {}))]))
 
 
 def test_a_check_stops_at_its_deadline_and_the_next_goes_on_behind_it(
