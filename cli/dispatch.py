@@ -57,6 +57,12 @@ def _print(answer: Dispatch) -> None:
         ]
     if not answer.active_workstreams:
         lines.append("no active workplan")
+    if answer.omitted.tasks or answer.omitted.workstreams:
+        lines.append(
+            f"… and {answer.omitted.tasks} less urgent tasks; {answer.omitted.workstreams} workplans not shown"
+        )
     lines += [f"? {str(asked.id)[:8]} {asked.task_id}: {asked.question}" for asked in answer.human_interventions]
+    if answer.omitted.interventions:
+        lines.append(f"… and {answer.omitted.interventions} more; `upkeep interventions list` shows all")
     for line in lines:
         print(visible(line))

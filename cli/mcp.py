@@ -1,6 +1,7 @@
 """`upkeep mcp`: the Model Context Protocol on stdio or HTTP.
 
-What belongs here: the command. What does not: the tools (`mcp_server.py`). Standard output belongs to the protocol.
+What belongs here: the command. What does not: the tools (`mcp_server.py`), and listening (`web/serving.py`). On stdio,
+standard output belongs to the protocol.
 """
 
 from __future__ import annotations
@@ -9,21 +10,48 @@ from typing import Annotated
 
 import typer
 
+HOST = "127.0.0.1"
+PATH = "/mcp"
+LARGEST_BODY = 64 * 1024
+
 
 def mcp(
     http: Annotated[bool, typer.Option("--http", help="Streamable HTTP on loopback instead of stdio.")] = False,
-    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Of HTTP; the path is /mcp.")] = 8765,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Of HTTP; the path is /mcp. 0: any that is free.")
+    ] = 8765,
 ) -> None:
     """Serve get_repo_dispatch, list_repos and get_sync_health to agents. They only read.
 
-    Example: `claude mcp add upkeep -- upkeep mcp`
+    Over HTTP it answers whoever runs on this machine, without a token, and no page of a browser: requests for another
+    host or from another origin are refused.
+
+    Examples: `claude mcp add upkeep -- upkeep mcp` · `upkeep mcp --http --port 8765`
     """
     from cli.hub import open_hub
     from cli.mcp_server import server
 
-    with open_hub() as (_, database):
-        if http:
-            # Whoever reaches the port may read: loopback only, behind a proxy that asks for a login elsewhere.
-            server(database).run("streamable-http", host="127.0.0.1", port=port)
-        else:
+    if not http:
+        with open_hub() as (_, database):
             server(database).run("stdio")
+        return
+    from upkeep.process import Redactor
+    from web.serving import listen, serve, url_of
+
+    with listen(HOST, port) as sock, open_hub() as (settings, database):
+        # Nothing is kept between requests, so a client outlives a restart of ours. For this host the SDK checks `Host`
+        # and `Origin` by itself.
+        app = server(database).streamable_http_app(
+            streamable_http_path=PATH,
+            host=HOST,
+            stateless_http=True,
+            json_response=True,
+            max_request_body_size=LARGEST_BODY,
+        )
+
+        def ready() -> None:
+            print(f"MCP is up.    {url_of(sock)}{PATH}")
+            print("Ctrl-C stops it.", flush=True)
+
+        serve(app, sock, redact=Redactor(settings.secrets()), ready=ready)
+    print("stopped", flush=True)

@@ -28,6 +28,10 @@ INSTRUCTIONS = """Upkeep knows what each managed repository should work on. Ask 
 that you are in before you begin; work on the first pending task that needs no human, in its workplan_file."""
 
 
+MOST_LISTED = 100
+"""Repositories in one answer: it goes to an agent."""
+
+
 def server(database: Database) -> MCPServer:
     """The server with its tools, reading from this database."""
     made = MCPServer("upkeep", instructions=INSTRUCTIONS, log_level="WARNING")
@@ -50,10 +54,13 @@ def server(database: Database) -> MCPServer:
             return dispatch.dispatch(session, repo_slug)
 
     @made.tool()
-    def list_repos() -> Repositories:
-        """Every managed repository with its goal and how old what is known of it is."""
+    def list_repos(
+        after: Annotated[str, Field(description="Only those after this slug: next_after of the last answer.")] = "",
+        limit: Annotated[int, Field(ge=1, le=MOST_LISTED, description="At most so many.")] = MOST_LISTED,
+    ) -> Repositories:
+        """Managed repositories by slug, each with its goal and how old what is known of it is."""
         with reading() as session:
-            return health.list_repositories(session)
+            return health.list_repositories(session, after=after, limit=limit)
 
     @made.tool()
     def get_sync_health() -> SyncHealth:

@@ -56,7 +56,7 @@ class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Goal(_Model):
+class RepositoryGoal(_Model):
     """What a repository is for."""
 
     title: Annotated[Words, Field(min_length=1, examples=["Every repository is synced within two seconds"])]
@@ -74,7 +74,7 @@ class Repository(_Model):
     repo: str | None = Field(examples=["coulomb/the-custodian"])
     remote: str | None
     domain: str = Field(examples=["custodian"])
-    goal: Goal | None
+    goal: RepositoryGoal | None
     workplans: list[str] = Field(examples=[["workplans/*.md"]])
     fix: bool
     source: Source
@@ -105,7 +105,7 @@ class NewRepository(_Model):
     repo: Line | None = Field(default=None, examples=["coulomb/the-custodian"])
     workplans: Patterns = ["workplans/*.md"]
     fix: bool = False
-    goal: Goal | None = None
+    goal: RepositoryGoal | None = None
 
 
 class Change(_Model):
@@ -123,7 +123,7 @@ class Change(_Model):
     fix: bool = Field(default_factory=bool)
     state: Literal["managed", "ignored"] = Field(default_factory=lambda: "managed")
     note: Line | None = Field(default_factory=lambda: None)
-    goal: Goal | None = Field(default_factory=lambda: None)
+    goal: RepositoryGoal | None = Field(default_factory=lambda: None)
 
 
 class Findings(_Model):
@@ -289,7 +289,7 @@ def represent(one: Managed, goal: ActiveGoal | None, now: datetime) -> Repositor
     return Repository(
         **{name: getattr(one, name) for name in (*names, *times)},
         path=str(one.path),
-        goal=Goal.model_construct(title=goal.title, description=goal.description) if goal else None,
+        goal=RepositoryGoal.model_construct(title=goal.title, description=goal.description) if goal else None,
         workplans=list(one.workplans),
         age=ages.band(one.last_state_synced_at, now),
         last_attempt_reason=one.last_attempt_reason,

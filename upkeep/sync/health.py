@@ -15,6 +15,9 @@ from upkeep.database.tables import repositories
 from upkeep.sync import ages, registry
 from upkeep.sync.ages import Band
 
+MOST_ATTENTION = 50
+"""Repositories that one answer names as wanting a look: it goes to an agent."""
+
 
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,7 +37,10 @@ class RepositoryHealth(_Model):
 
 
 class Repositories(_Model):
+    """By slug. `next_after`: there are more after that one; null: there are none."""
+
     repositories: tuple[RepositoryHealth, ...]
+    next_after: str | None
 
 
 class Bands(_Model):
@@ -47,14 +53,21 @@ class Bands(_Model):
 
 
 class SyncHealth(Bands):
-    """How many repositories are in each band, and those that a person should look at: stale, or failing."""
+    """How many repositories are in each band, and those that a person should look at: stale, or failing, these first.
+    `attention_omitted`: how many of them are not listed."""
 
     attention: tuple[RepositoryHealth, ...]
+    attention_omitted: int
 
 
-def list_repositories(session: Session, now: datetime | None = None) -> Repositories:
-    """Every managed repository, by slug."""
+def list_repositories(
+    session: Session, now: datetime | None = None, *, after: str = "", limit: int | None = None
+) -> Repositories:
+    """Every managed repository, by slug; `limit` of them after `after`."""
     at = now or datetime.now(UTC)
+    found = registry.every(session, after=after, limit=None if limit is None else limit + 1)
+    more = limit is not None and len(found) > limit
+    found = found[:limit]
     return Repositories(
         repositories=tuple(
             RepositoryHealth(
@@ -66,8 +79,9 @@ def list_repositories(session: Session, now: datetime | None = None) -> Reposito
                 last_attempt_at=one.last_attempt_at,
                 reason=one.last_attempt_reason,
             )
-            for one in registry.every(session)
-        )
+            for one in found
+        ),
+        next_after=found[-1].slug if more else None,
     )
 
 
@@ -75,10 +89,13 @@ def sync_health(session: Session, now: datetime | None = None) -> SyncHealth:
     """The bands of all managed repositories."""
     found = list_repositories(session, now).repositories
     counts = {band: sum(one.age == band for one in found) for band in ("fresh", "ageing", "stale")}
+    attention = [one for one in found if one.age == "stale" or one.reason is not None]
+    attention.sort(key=lambda one: one.reason is None)
     return SyncHealth(
         **counts,
         failing=sum(one.reason is not None for one in found),
-        attention=tuple(one for one in found if one.age == "stale" or one.reason is not None),
+        attention=tuple(attention[:MOST_ATTENTION]),
+        attention_omitted=max(len(attention) - MOST_ATTENTION, 0),
     )
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.support.workplans import plan, task
 from tests.upkeep.sync.conftest import Managing
 from upkeep.sync import registry, store
-from upkeep.sync.dispatch import MAX_TEXT, Dispatch, depth, dispatch
+from upkeep.sync.dispatch import MAX_BYTES, MAX_TEXT, Dispatch, Omitted, depth, dispatch
 
 
 def answer(managing: Managing) -> Dispatch:
@@ -23,6 +23,7 @@ def test_a_repository_that_was_never_synced_has_nothing_to_do(managing: Managing
         active_workstreams=(),
         human_interventions=(),
         last_state_synced_at=None,
+        omitted=Omitted(workstreams=0, tasks=0, interventions=0),
     )
 
 
@@ -46,6 +47,47 @@ def test_tasks_come_by_priority_then_by_dependency_then_as_in_the_file(managing:
     (stream,) = answer(managing).active_workstreams
     assert (stream.id, stream.title, stream.workplan_file) == ("A", "A", "workplans/a.md")
     assert [each.id for each in stream.pending_tasks] == ["A-7", "A-5", "A-8", "A-2", "A-1", "A-4"]
+
+
+def test_the_workplan_with_the_most_urgent_task_comes_first(managing: Managing) -> None:
+    managing.write(plan("A", "active", task("A-1", "todo", "priority: low"), task("A-2", "done")))
+    managing.write(plan("B", "active"), "workplans/b.md")
+    managing.write(plan("C", "active", task("C-1", "todo", "priority: critical")), "workplans/c.md")
+    managing.write(plan("D", "active", task("D-1", "todo", "priority: low", "depends_on: [A-1]")), "workplans/d.md")
+    managing.sync(fix=True)
+    assert [stream.id for stream in answer(managing).active_workstreams] == ["C", "A", "D", "B"]
+
+
+def test_however_much_there_is_to_do_the_answer_stays_small(managing: Managing) -> None:
+    """Long titles in characters of several bytes, many questions, an id that alone is too long."""
+    wide = "漢" * 480
+
+    def file(letter: str, priority: str, count: int) -> str:
+        blocks = [
+            task(f"{letter}-{number}", "todo", f"priority: {priority}", f"title: {wide}", *question(number))
+            for number in range(count)
+        ]
+        return plan(letter, "active", *blocks, task("X" * 50_000 + letter, "todo", "priority: critical"))
+
+    def question(number: int) -> tuple[str, ...]:
+        return ("needs_human: true", f"question: {number} {wide}") if number < 15 else ()
+
+    managing.write(file("A", "low", 40))
+    managing.write(file("B", "high", 30), "workplans/b.md")
+    for number in range(60):
+        managing.write(plan(f"W{number}", "active", front=(f"domain: {wide}",)), f"workplans/{number:02}.md")
+    managing.sync()
+    with managing.database.session() as session:
+        registry.set_goal(session, "sample", wide, wide)
+    told = answer(managing)
+    size = len(told.model_dump_json().encode())
+    assert 0.9 * MAX_BYTES < size <= MAX_BYTES
+    given = [each for stream in told.active_workstreams for each in stream.pending_tasks]
+    assert {each.priority for each in given} == {"high"}
+    assert [each.id for each in given] == [f"B-{number}" for number in range(len(given))]
+    assert told.omitted.tasks == 72 - len(given)
+    assert told.omitted.interventions == 30 - len(told.human_interventions) > 0
+    assert told.omitted.workstreams == 62 - len(told.active_workstreams) > 0
 
 
 def test_goal_questions_and_time_are_told(managing: Managing) -> None:
@@ -84,6 +126,7 @@ def test_the_answer_has_a_schema_that_names_every_key() -> None:
         "active_workstreams",
         "human_interventions",
         "last_state_synced_at",
+        "omitted",
     }
     assert set(schema["$defs"]["PendingTask"]["required"]) == {"id", "title", "priority", "needs_human"}
 
