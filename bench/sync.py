@@ -109,10 +109,18 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
 def drift(database: Database, root: Path, count: int) -> dict[str, Any]:
     record(database, make_repositories(root, count))
     survey.check(database)
+    cpu = time.process_time()
     seconds, checked = timed(lambda: survey.check(database))
+    cpu = time.process_time() - cpu
     assert len(checked.agree) == count, dict(list(checked.drifted.items())[:3])
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"repositories": count, "seconds": round(seconds, 2), "memory_mib": round(memory)}
+    return {
+        "repositories": count,
+        "seconds": round(seconds, 2),
+        "cpu_seconds": round(cpu, 2),
+        "memory_mib": round(memory),
+        "load": round(os.getloadavg()[0], 1),
+    }
 
 
 def changed(database: Database, root: Path, counts: tuple[int, ...]) -> dict[str, Any]:
