@@ -1,4 +1,4 @@
-"""A sync that is killed (SIGKILL) at each of its steps: the next one completes it, and nothing is half-written."""
+"""A sync that is killed (SIGKILL) at each of its steps, or that others write under: nothing is half-written or lost."""
 
 from __future__ import annotations
 
@@ -50,6 +50,12 @@ elif step == "attempt recorded":
     registry.record_attempt = after(registry.record_attempt)
 elif step == "hub committed":
     Run.finish = killed
+elif step == "written by somebody else":
+    def beside(tree, place, data, work=WorkingTree._write_beside):
+        with place.real.open("a") as file:
+            file.write("one more line\\n")
+        return work(tree, place, data)
+    WorkingTree._write_beside = beside
 with connect(Path("/nonexistent"), sys.argv[1]) as database:
     with database.session() as session:
         managed = registry.find(session, "sample")
@@ -107,6 +113,19 @@ def test_the_next_sync_completes_what_a_killed_one_began(managing: Managing, tmp
     assert survey.check(managing.database).agree == ("sample",)
     assert "upkeep-sync" not in managing.builder.git("status", "--porcelain", "--ignored")
     assert holder_of(managing.database, "repository:sample") is None
+
+
+def test_a_file_that_somebody_else_keeps_writing_is_synced_and_left_alone(managing: Managing, tmp_path: Path) -> None:
+    before = (managing.path / FILE).read_text()
+    command = [sys.executable, "-c", KILLED, managing.database.url, str(tmp_path), "written by somebody else"]
+    subprocess.run(command, capture_output=True, timeout=120, check=True)
+    # Two tries to write, each of which found another text than it had read; the third only told.
+    assert (managing.path / FILE).read_text() == before + "one more line\n" * 2
+    with managing.database.session() as session:
+        assert {str(each.code) for each in registry.last_findings(session, "sample")} == {"C-17"}
+    assert {row.local_id for row in hub_of(managing).tasks.values()} == {"A-1", "A-2"}
+    assert managing.row.last_attempt_reason is None
+    assert managing.sync(fix=True).edited_files == (FILE,)
 
 
 def test_the_row_of_a_killed_sync_is_closed_by_the_next_start(managing: Managing, tmp_path: Path) -> None:
