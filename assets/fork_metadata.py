@@ -15,7 +15,8 @@ from assets.metadata import Metadata, markdown, short, table
 from upkeep.forks import report as reporting
 from upkeep.forks import summary
 from upkeep.forks.apply import Applied
-from upkeep.forks.records import ConflictingPatch, Verification
+from upkeep.forks.delta import Shown
+from upkeep.forks.records import ConflictingPatch, Judgement, Verification
 from upkeep.forks.report import Gated, Report
 from upkeep.forks.snapshot import Snapshot
 
@@ -132,6 +133,32 @@ def of_applied(done: Applied) -> Metadata:
 def trunk_after(trunk: str, done: Applied) -> str | None:
     """Where trunk was pushed to; None: it stayed."""
     return next((each.after for each in done.pushed if each.ref == f"refs/heads/{trunk}"), None)
+
+
+def of_judgement(found: Judgement) -> Metadata:
+    return {
+        "state": found.state,
+        "message": found.message,
+        "patches_settled": len(found.settled),
+        "agent": found.agent,
+        "requests": found.requests,
+        "cost_usd": found.cost_usd,
+        "seconds": found.seconds,
+        **({"pull_request": MetadataValue.url(found.url)} if found.url else {}),
+        **({"said": found.said} if found.said else {}),
+        **({"transcript": MetadataValue.path(found.transcript)} if found.transcript else {}),
+    }
+
+
+def of_delta(found: Shown) -> Metadata:
+    return {
+        "patches": found.patches,
+        "files": found.files,
+        "lines_added": found.added,
+        "lines_deleted": found.deleted,
+        "action": found.action,
+        **({"pull_request": MetadataValue.url(found.url)} if found.url else {}),
+    }
 
 
 def of_report(report: Report, home: Path) -> Metadata:

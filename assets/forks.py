@@ -37,11 +37,12 @@ from assets import fork_metadata as metadata
 from resources.forks import ForkDesks
 from upkeep.forks import service
 from upkeep.forks.apply import Applied
+from upkeep.forks.delta import Shown
 from upkeep.forks.desk import Desk
-from upkeep.forks.records import Record, Verification
+from upkeep.forks.records import Judgement, Record, Verification
 from upkeep.forks.report import Gated, Report
 from upkeep.forks.snapshot import Snapshot
-from upkeep.forks.summary import HEADLINES
+from upkeep.forks.summary import headline
 
 GROUP: Final = "forks"
 OWNERS = ["team:upkeep"]
@@ -52,6 +53,8 @@ SNAPSHOT = AssetKey([GROUP, "snapshot"])
 VERIFICATION = AssetKey([GROUP, "verification"])
 GATE_RESULTS = AssetKey([GROUP, "gate_results"])
 REBASED_TRUNK = AssetKey([GROUP, "rebased_trunk"])
+PROPOSED_RESOLUTION = AssetKey([GROUP, "proposed_resolution"])
+FORK_DELTA = AssetKey([GROUP, "fork_delta"])
 REPORT = AssetKey([GROUP, "report"])
 
 CHECK_PATCHES_GO = "patches_go"
@@ -80,6 +83,10 @@ def events_of(desk: Desk, found: Record) -> Iterator[Event]:
         case Applied():
             trunk = metadata.trunk_after(desk.fork.trunk, found)
             yield _made(REBASED_TRUNK, found, trunk or "unchanged", metadata.of_applied(found))
+        case Judgement():
+            yield _made(PROPOSED_RESOLUTION, found, found.tip or found.state, metadata.of_judgement(found))
+        case Shown():
+            yield _made(FORK_DELTA, found, found.digest or "none", metadata.of_delta(found))
         case Report():
             # The range-diff may have a megabyte. It lies in the file.
             kept = found.model_copy(update={"range_diff": ""})
@@ -130,7 +137,7 @@ def failure_of(report: Report) -> Failure:
     """Why a run ended with another exit code than 0, as Dagster shows it."""
     error = report.error or {}
     return Failure(
-        description=str(error.get("message") or HEADLINES[report.outcome]),
+        description=str(error.get("message") or headline(report)),
         metadata={
             "outcome": str(report.outcome),
             "exit_code": report.exit_code,
@@ -150,6 +157,10 @@ _DESCRIPTIONS = {
     "anything is pushed. What a gate mends becomes a commit of ours on top.",
     REBASED_TRUNK: "The fork's trunk on its remote: rebased, pushed with a lease together with a backup of the old "
     "one, and then brought to the repository here. It is exactly the commit that was verified and gated.",
+    PROPOSED_RESOLUTION: "Conflicts that an agent settled, as a pull request for a person: the whole trunk as it would "
+    "be, gated. Made only where a patch does not go and the fork is configured to ask; trunk is not moved.",
+    FORK_DELTA: "The one long-lived pull request from trunk to mirror that shows what the fork carries: each patch "
+    "with its purpose, files and last conflict. It is edited in place and never merged.",
     REPORT: "What one run did and where it stopped, written whatever happened: SHAs before and after, patches, gates, "
     "and what a person does next.",
 }
@@ -157,14 +168,16 @@ _DESCRIPTIONS = {
 ASSETS = tuple(_DESCRIPTIONS)
 """What one rebase makes, in its order."""
 
-_KINDS = {REPORT: {"markdown"}}
+_KINDS = {REPORT: {"markdown"}, FORK_DELTA: {"pull_request"}, PROPOSED_RESOLUTION: {"pull_request"}}
 
 _DEPENDENCIES: Mapping[AssetKey, set[AssetKey]] = {
     SNAPSHOT: {UPSTREAM_REPOSITORY, FORK_REPOSITORY},
     VERIFICATION: {SNAPSHOT},
     GATE_RESULTS: {VERIFICATION},
     REBASED_TRUNK: {GATE_RESULTS},
-    REPORT: {REBASED_TRUNK},
+    PROPOSED_RESOLUTION: {VERIFICATION},
+    FORK_DELTA: {VERIFICATION, REBASED_TRUNK},
+    REPORT: {REBASED_TRUNK, PROPOSED_RESOLUTION, FORK_DELTA},
 }
 
 _CHECKS = (

@@ -9,6 +9,7 @@ pytest_plugins = [
     "tests.support.gitea",
     "tests.support.model_server",
     "tests.support.rebases",
+    "tests.support.court",
     "tests.support.updates",
     "tests.hostile.table",
 ]

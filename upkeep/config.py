@@ -426,6 +426,10 @@ def _dangling(settings: Settings) -> Iterator[Fault]:
     for name, fork in settings.forks.items():
         if fork.forge not in settings.forges:
             yield ("forks", name, "forge"), f"no forge {fork.forge!r}" + nearest(fork.forge, settings.forges)
+        if fork.agent not in settings.agents:
+            yield ("forks", name, "agent"), f"no agent {fork.agent!r}" + nearest(fork.agent, settings.agents)
+        elif fork.on_conflict == "agent" and isinstance(settings.agents[fork.agent], ScanAgentSettings):
+            yield ("forks", name, "agent"), f"agent {fork.agent!r} has no model: it cannot settle a conflict"
 
 
 def _literal_secrets(file: YamlFile) -> Iterator[Fault]:

@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,12 +65,18 @@ class Fleet:
     world: World
     database: Database
     settings: dict[str, Any]
+    agents: dict[str, Any] = field(default_factory=dict)
 
     def execute(self, selection: Sequence[AssetKey] | None = None, **config: Any) -> Executed:
         fork = {"path": str(self.world.work.path), "trunk": "trunk", "forge": "here", "repo": "o/fork"}
         values = {**fork, "delta_pull_request": False, **self.settings}
         settings = Settings.model_validate(
-            {"home": self.world.home, "database_url": self.database.url, "forks": {"fork": values}}
+            {
+                "home": self.world.home,
+                "database_url": self.database.url,
+                "forks": {"fork": values},
+                "agents": self.agents,
+            }
         )
         desks: list[Desk] = []
         resource = ForkDesks(settings=settings, hear=desks.append, **{"ask": ask_nobody, "restore": None, **config})
@@ -96,6 +103,32 @@ def fleet(world: World, database_url: str, monkeypatch: pytest.MonkeyPatch) -> A
     monkeypatch.setenv("UPKEEP_DATABASE_URL", database_url)
     with connect(world.home, database_url) as database:
         yield Fleet(world, database, {})
+
+
+def test_the_delta_and_what_an_agent_made_of_a_conflict_are_assets(fleet: Fleet, tmp_path: Path) -> None:
+    tool("bwrap")
+    hosted = fleet.world.home / "forges/here/o"
+    hosted.mkdir(parents=True)
+    (hosted / "fork.git").symlink_to(fleet.world.fork.path)
+    script = tmp_path / "agent.sh"
+    script.write_text("echo no")
+    program = {"engine": "command", "bin": "/bin/sh", "arguments": [str(script)], "files": [str(script)]}
+    fleet.agents["writer"] = {**program, "model": "m", "base_url": "http://127.0.0.1:9/v1", "budget_usd": None}
+    fleet.settings |= {"delta_pull_request": True, "on_conflict": "agent", "agent": "writer"}
+    fleet.world.commit_upstream({"a.txt": theirs(3)})
+
+    done = fleet.execute()
+
+    assert done.made == ["snapshot", "verification", "proposed_resolution", "fork_delta", "report"]
+    assert done.metadata(forks.PROPOSED_RESOLUTION)["state"] == "failed"
+    shown = done.metadata(forks.FORK_DELTA)
+    assert {name: shown[name] for name in ("patches", "lines_added", "lines_deleted", "action")} == {
+        "patches": 2,
+        "lines_added": 2,
+        "lines_deleted": 2,
+        "action": "created",
+    }
+    assert shown["pull_request"].endswith("#1")
 
 
 def test_a_clean_day_makes_every_asset_and_each_shows_what_can_be_plotted(fleet: Fleet) -> None:
@@ -160,7 +193,7 @@ def test_a_conflict_fails_its_check_and_the_report_is_made_all_the_same(fleet: F
     assert done.failure.metadata["exit_code"].value == 10
     assert "Mend patch 1" in done.failure.metadata["next"].value
     assert fleet.world.everything() == before
-    assert fleet.row(done.result.run_id).reason == "conflicts"
+    assert fleet.row(done.result.run_id).reason == "needs_human"
     assert holder_of(fleet.database, "fork:fork") is None
 
 

@@ -125,7 +125,7 @@ def test_a_conflict_day_exits_10_and_moves_nothing(terminal: Terminal) -> None:
     terminal.commit_upstream(3)
     before = terminal.moved()
     said = terminal.out(exit_code=10)
-    assert said.startswith("# tool: Patches conflict; nothing was moved")
+    assert said.startswith("# tool: Patches conflict; trunk was not moved")
     assert "Patch 1 conflicts: Patch" in said
     assert terminal.moved() == before
 

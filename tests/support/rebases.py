@@ -24,10 +24,12 @@ TRUNK = "refs/heads/trunk"
 LINES = "".join(f"line {number}\n" for number in range(20))
 
 
-def make_desk(home: Path, run_id: str, fork: dict[str, Any], **options: Any) -> Desk:
+def make_desk(
+    home: Path, run_id: str, fork: dict[str, Any], agents: dict[str, Any] | None = None, **options: Any
+) -> Desk:
     """The desk of the fork `fork`, whose settings are `fork`."""
     values = {"trunk": "trunk", "forge": "here", "repo": "o/fork", **fork}
-    settings = Settings.model_validate({"home": home, "forks": {"fork": values}})
+    settings = Settings.model_validate({"home": home, "forks": {"fork": values}, "agents": agents or {}})
     return Desk("fork", settings, run_id, Draft("fork", run_id, trigger="cli"), **options)
 
 
@@ -48,6 +50,7 @@ class World:
     home: Path
     runs: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
+    agents: dict[str, Any] = field(default_factory=dict)
 
     def commit_upstream(self, changes: dict[str, str | bytes | None], message: str = "Upstream") -> str:
         return self._commit(self.upstream, "main", changes, message)
@@ -66,7 +69,7 @@ class World:
     def desk(self, **options: Any) -> Desk:
         self.runs += 1
         place = {} if "url" in self.settings else {"path": self.work.path}
-        return make_desk(self.home, f"run-{self.runs}", {**place, **self.settings}, **options)
+        return make_desk(self.home, f"run-{self.runs}", {**place, **self.settings}, self.agents, **options)
 
     def run(self, *, restore: str | None = None, force: bool = False, **options: Any) -> Report:
         report = rebase(self.desk(**options), restore=restore, force=force)

@@ -160,6 +160,31 @@ patch_conflicts = sa.Table(
 """When each patch of a fork last did not go onto upstream. `patch` is `upkeep.forks.delta.key`; `conflict` a
 `ConflictingPatch` without its commands."""
 
+resolutions = sa.Table(
+    "resolutions",
+    metadata,
+    sa.Column("fork", sa.Text, primary_key=True),
+    sa.Column("path", sa.Text, primary_key=True),
+    sa.Column("base", sa.Text, primary_key=True),
+    sa.Column("ours", sa.Text, primary_key=True),
+    sa.Column("theirs", sa.Text, primary_key=True),
+    sa.Column("mode", sa.Text),
+    sa.Column("content", sa.LargeBinary),
+    sa.Column("ours_content", sa.LargeBinary),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("patch", sa.Text, nullable=False, server_default=""),
+    sa.Column("agent", sa.Text, nullable=False, server_default=""),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("tip", sa.Text),
+    sa.Column("number", sa.Integer),
+    sa.Column("url", sa.Text),
+    sa.Column("made_at", _Moment, nullable=False, server_default=sa.func.now()),
+    sa.Column("decided_at", _Moment),
+    sa.CheckConstraint("state IN ('proposed', 'accepted', 'declined', 'failed')", name="resolutions_state"),
+)
+"""What became of conflicts on forks (`upkeep/forks/memory.py`): three versions of a file, and the one that settles
+it."""
+
 # Sync: what the hub knows of managed repositories (`upkeep/sync/`).
 
 repositories = sa.Table(

@@ -102,7 +102,7 @@ def _show(desk: Desk, snapshot: Snapshot, verification: Verification, tip: str |
     found = _found_open(desk)
     if found is None and not wanted.patches:
         # A forge has nothing to show between two equal branches.
-        return delta.measured(wanted, None, "nothing")
+        return delta.measured(wanted, "", None, "nothing")
     text, headline = delta.body(wanted, refuse=_refusal(desk)), delta.headline(wanted)
     made, action = (found, "unchanged") if found is not None else _made(desk, headline, text)
     if made is None:
@@ -116,7 +116,7 @@ def _show(desk: Desk, snapshot: Snapshot, verification: Verification, tip: str |
         desk.forge.edit_pull_request(desk.fork.repo, made.number, title=headline, body=text)
         desk.note(EventType.PR_EDITED, url=made.url)
         action = "edited" if action == "unchanged" else action
-    return delta.measured(wanted, made.url, action)
+    return delta.measured(wanted, text, made.url, action)
 
 
 def _made(desk: Desk, headline: str, text: str) -> tuple[PullRequest | None, delta.Action]:

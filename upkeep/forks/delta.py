@@ -79,23 +79,26 @@ class Delta(Record):
 
 
 class Shown(Record):
-    """What came of showing a delta. `url` is where (None: nowhere yet), `added` and `deleted` count lines of all
-    patches."""
+    """What came of showing a delta. `url` is where (None: nowhere yet), `digest` tells two contents apart, `added` and
+    `deleted` count lines of all patches."""
 
     url: str | None
     action: Action
+    digest: str = ""
     patches: int
     files: int
     added: int
     deleted: int
 
 
-def measured(delta: Delta, url: str | None, action: Action) -> Shown:
-    """How large the delta is that was shown at `url`."""
+def measured(delta: Delta, text: str, url: str | None, action: Action) -> Shown:
+    """How large the delta is that was shown at `url` as `text`."""
+    found = _MARK.search(text)
     stats = [file for patch in delta.patches for file in patch.files]
     return Shown(
         url=url,
         action=action,
+        digest=found[2] if found else "",
         patches=len(delta.patches),
         files=len({file.path for file in stats}),
         added=sum(file.added or 0 for file in stats),
@@ -158,7 +161,12 @@ def read(
 
 def key(patch: PatchRecord) -> str:
     """What stays of a patch when it is rebased, amended and resolved: who wrote it, when, under which subject."""
-    parts = (patch.author, patch.authored_at.isoformat(), patch.subject)
+    return key_of(patch.author, patch.authored_at, patch.subject)
+
+
+def key_of(author: str, authored_at: datetime, subject: str) -> str:
+    """`key` from what it is made of."""
+    parts = (author, authored_at.isoformat(), subject)
     return hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()[:32]
 
 

@@ -20,14 +20,17 @@ from upkeep.forks.merging import Merged, Merger
 from upkeep.forks.quarantine import Quarantine
 from upkeep.forks.rawcommit import Committer, RawCommit
 from upkeep.forks.stack import Patch, Stack, read_commits
+from upkeep.forks.stops import Settle, Settled, Stop, sides_of
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A patch that stays. `sha` is the commit that it became; its own where it did not have to move."""
+    """A patch that stays. `sha` is the commit that it became; its own where it did not have to move. `settled` is what
+    its conflict was settled with, if it had one."""
 
     patch: Patch
     sha: str
+    settled: Settled | None = None
 
 
 @dataclass(frozen=True)
@@ -81,9 +84,10 @@ class Engine:
     def __exit__(self, *_: object) -> None:
         self._merger.restart()
 
-    def rebase(self, stack: Stack) -> Rebased:
+    def rebase(self, stack: Stack, settle: Settle = lambda _: None) -> Rebased:
         """Pick the patches of `stack` onto its `onto`, in order. The attributes of `onto` lie in the quarantine already
-        (`attributes.lay_out`); where a patch changes some, they are laid out anew."""
+        (`attributes.lay_out`); where a patch changes some, they are laid out anew. `settle` is asked about conflicts.
+        """
         self._merger.restart()
         onto = read_commits(self.quarantine, [stack.onto])[stack.onto]
         tip, tree = onto.sha, onto.tree
@@ -98,14 +102,16 @@ class Engine:
                 kept.append(Kept(patch, tip))
             else:
                 merged = self.pick(patch.commit, patch.parent, tree)
-                if not merged.clean:
+                settled = None if merged.clean else settle(_stop(patch, merged))
+                if not merged.clean and settled is None:
                     conflicts.append(conflict_of(patch, merged.files, merged.types, conflicts))
                     continue
-                if merged.tree == tree and not patch.empty:
+                made = merged.tree if settled is None else self._with(merged.tree, settled)
+                if made == tree and not patch.empty:
                     dropped.append(Dropped(patch, "became_empty", tree))
                     continue
-                tip, tree = self.write(patch.commit, merged.tree, tip), merged.tree
-                kept.append(Kept(patch, tip))
+                tip, tree = self.write(patch.commit, made, tip), made
+                kept.append(Kept(patch, tip, settled))
             if any(map(attributes.is_attributes, patch.files)):
                 attributes.lay_out(self.quarantine, tree)
                 self._merger.restart()
@@ -115,8 +121,16 @@ class Engine:
         """Carry one commit over to a tree, and write nothing but that tree."""
         return self._merger.pick(commit, parent, tree)
 
+    def _with(self, tree: str, settled: Settled) -> str:
+        entries = {path: None if side is None else (side.mode, side.sha) for path, side in settled.files.items()}
+        return self.quarantine.tree_with(tree, entries)
+
     def write(self, commit: RawCommit, tree: str, parent: str) -> str:
         return self.quarantine.write("commit", commit.rewritten(tree, parent, self.committer))
+
+
+def _stop(patch: Patch, merged: Merged) -> Stop:
+    return Stop(patch, merged.tree, merged.files, merged.types, sides_of(merged.stages))
 
 
 def conflict_of(patch: Patch, files: tuple[str, ...], types: tuple[str, ...], before: Sequence[Conflict]) -> Conflict:

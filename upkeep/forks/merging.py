@@ -35,14 +35,27 @@ _NOTE_ONLY = ("Auto-merging",)
 
 
 @dataclass(frozen=True)
+class Stage:
+    """One version of a path that conflicts, as an index holds it: `number` 1 is the base, 2 ours (what is rebased
+    onto), 3 theirs (the patch). `mode` is octal text."""
+
+    path: str
+    number: int
+    mode: str
+    sha: str
+
+
+@dataclass(frozen=True)
 class Merged:
-    """What a merge came to. `tree` is only of use when it is `clean`. `files` are the paths that conflict, sorted, and
-    `types` git's own short names of the conflicts, such as `CONFLICT (contents)`."""
+    """What a merge came to. `tree` has conflict markers in its files unless it is `clean`. `files` are the paths that
+    conflict, sorted, as a rebase names them, `types` git's own short names of the conflicts, such as `CONFLICT
+    (contents)`, and `stages` what stands against each other, under the names that `tree` has."""
 
     tree: str
     clean: bool
     files: tuple[str, ...] = ()
     types: tuple[str, ...] = ()
+    stages: tuple[Stage, ...] = ()
 
 
 class Merger:
@@ -189,4 +202,12 @@ def _conflict(tree: bytes, entries: list[bytes], notes: list[tuple[bytes, list[b
         clean=False,
         files=tuple(sorted(file.decode(errors="surrogateescape") for file in files)),
         types=tuple(dict.fromkeys(kind.decode(errors="replace") for kind, _ in conflicts)),
+        stages=tuple(_stage(entry) for entry in entries),
     )
+
+
+def _stage(entry: bytes) -> Stage:
+    """One `<mode> <object> <stage>\\t<path>`."""
+    meta, _, path = entry.partition(b"\t")
+    mode, sha, number = meta.decode().split(" ")
+    return Stage(path.decode(errors="surrogateescape"), int(number), mode, sha)

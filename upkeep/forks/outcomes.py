@@ -26,7 +26,6 @@ class Outcome(StrEnum):
     VERIFIED = "verified"
     REBASED = "rebased"
     RESTORED = "restored"
-    CONFLICTS = "conflicts"
     NEEDS_HUMAN = "needs_human"
     LOCAL_FORBIDS = "local_forbids"
     LOCAL_LEFT = "local_left"
@@ -43,7 +42,6 @@ EXIT_CODES: dict[Outcome, int] = {
     Outcome.VERIFIED: 0,
     Outcome.REBASED: 0,
     Outcome.RESTORED: 0,
-    Outcome.CONFLICTS: 10,
     Outcome.NEEDS_HUMAN: 10,
     Outcome.LOCAL_FORBIDS: 11,
     Outcome.LOCAL_LEFT: 11,

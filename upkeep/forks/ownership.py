@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from upkeep.config import Version
-from upkeep.errors import ConfigError, GitError
+from upkeep.errors import ConfigError
 from upkeep.forks.quarantine import Quarantine
 from upkeep.forks.rawcommit import RawCommit
 from upkeep.forks.records import VersionBump
@@ -178,16 +178,9 @@ def _not_found(what: str) -> ConfigError:
 
 
 def _tree_with(quarantine: Quarantine, base: str, files: Mapping[str, bytes]) -> str:
-    index = {"GIT_INDEX_FILE": str(quarantine.folder / "own-index")}
-    quarantine.git("read-tree", "--end-of-options", base, env=index)
-    lines = []
+    entries = {}
     for path, content in files.items():
         entry = quarantine.git("ls-tree", "-z", "--full-tree", base, "--", path).text
         mode = entry[:6] if entry.startswith("100") else "100644"
-        sha = quarantine.git("hash-object", "-w", "--stdin", "--no-filters", data=content).text.strip()
-        lines.append(f"{mode} {sha}\t{path}\0")
-    data = "".join(lines).encode(errors="surrogateescape")
-    refused = quarantine.git("update-index", "-z", "--index-info", data=data, env=index).error_text.strip()
-    if refused:
-        raise GitError(f"git refuses a path: {refused}", code="git.unsafe_path")
-    return quarantine.git("write-tree", env=index).text.strip()
+        entries[path] = (mode, quarantine.write("blob", content))
+    return quarantine.tree_with(base, entries)

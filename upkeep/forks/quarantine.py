@@ -15,13 +15,15 @@ import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from upkeep import reaper
 from upkeep.errors import GitError, UpkeepError
 from upkeep.git import Repository
-from upkeep.plumbing.command import environment, run_git
+from upkeep.plumbing import checkout, objects
+from upkeep.plumbing.command import LOCAL_SECONDS, environment, run_git
+from upkeep.plumbing.objects import NONE
 from upkeep.process import Completed
 
 # What a verification must not be swayed by: it signs nothing, replays no resolution, and moves no other branch.
@@ -97,6 +99,36 @@ class Quarantine:
         except OSError as error:
             raise _unwritable(error, self.folder) from error
         return sha
+
+    def tree_with(self, base: str, entries: Mapping[str, tuple[str, str] | None]) -> str:
+        """Write the tree of `base` with some paths set to `(mode, blob)` or (None) removed, and return its SHA. Raises
+        GitError (`git.unsafe_path`) for a path that git refuses."""
+        index = {"GIT_INDEX_FILE": str(self.folder / "tree-index")}
+        self.git("read-tree", "--end-of-options", base, env=index)
+        lines = (
+            f"0 {NONE}\t{path}\0" if entry is None else f"{entry[0]} {entry[1]}\t{path}\0"
+            for path, entry in entries.items()
+        )
+        data = "".join(lines).encode(errors="surrogateescape")
+        refused = self.git("update-index", "-z", "--index-info", data=data, env=index).error_text.strip()
+        if refused:  # It says "Ignoring path …" and ends with 0.
+            raise GitError(f"git refuses a path: {refused}", code="git.unsafe_path")
+        return self.git("write-tree", env=index).text.strip()
+
+    def export(self, tree: str, destination: Path) -> list[str]:
+        """Write the files of a tree into an empty or new folder, as `Repository.export` does."""
+        listed = self.git("ls-tree", "-r", "-z", "--full-tree", "--end-of-options", tree).text.split("\0")[:-1]
+        parts = ((line.partition("\t")[0].split(" "), line.partition("\t")[2]) for line in listed)
+        entries = [(mode, sha, path) for (mode, _, sha), path in parts]
+        return checkout.export(entries, self.blobs, destination)
+
+    def blobs(self, shas: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        """Yield (sha, content) in the order asked. Raises GitError (`git.missing_object`)."""
+        return objects.blobs(self.repository.git_dir, shas, LOCAL_SECONDS, env=self.object_variables)
+
+    def blob(self, sha: str) -> bytes:
+        """The content of one blob."""
+        return self.git("cat-file", "blob", sha).stdout
 
     def keep(self, tip: str, known: Sequence[str]) -> None:
         """Copy what `tip` needs and `known` commits do not have into the repository, as one pack. No ref moves."""

@@ -29,10 +29,19 @@ class PatchRecord(Record):
     files: tuple[str, ...]
 
 
+class SettledFile(Record):
+    """A file that conflicted and was settled. `by`: with which resolution, in words."""
+
+    path: str
+    by: str
+
+
 class KeptPatch(PatchRecord):
-    """`new_sha` is the commit that it became; its own where it did not have to move."""
+    """`new_sha` is the commit that it became; its own where it did not have to move. `settled` are the files in which
+    it conflicted, where a remembered resolution settled that."""
 
     new_sha: str
+    settled: tuple[SettledFile, ...] = ()
 
 
 class DroppedPatch(PatchRecord):
@@ -140,3 +149,28 @@ class Verification(Record):
     def unchanged(self) -> bool:
         """Whether what would be pushed is what is there."""
         return self.tip == self.head
+
+
+JudgementState = Literal["proposed", "waiting", "declined", "failed"]
+
+
+class Judgement(Record):
+    """What came of asking an agent about the conflicts; trunk was not moved.
+
+    `proposed`: it settled them, `url` is the pull request; `waiting`: so it did before, and a person has not decided
+    yet; `declined`: a person said no, or it failed too often; `failed`: it did not settle them, or what it made was
+    refused. `said` are its own words about what it leaves to a person. `settled` are the patches that go with it.
+    """
+
+    state: JudgementState
+    message: str
+    said: str = ""
+    agent: str
+    url: str | None = None
+    branch: str | None = None
+    tip: str | None = None
+    settled: tuple[KeptPatch, ...] = ()
+    requests: int = 0
+    cost_usd: float = 0.0
+    seconds: float = 0.0
+    transcript: str | None = None

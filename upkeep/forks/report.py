@@ -21,7 +21,7 @@ from upkeep.errors import UpkeepError
 from upkeep.forks.apply import Applied
 from upkeep.forks.lock import Takeover
 from upkeep.forks.outcomes import Outcome, exit_code
-from upkeep.forks.records import Behind, ConflictingPatch, Record, Verification
+from upkeep.forks.records import Behind, ConflictingPatch, Judgement, Record, Verification
 from upkeep.forks.snapshot import Snapshot
 
 SCHEMA_NAME = "rebase-report.schema.json"
@@ -98,6 +98,7 @@ class Report(Record):
     takeover: Takeover | None = None
     snapshot: Snapshot | None = None
     verification: Verification | None = None
+    judgement: Judgement | None = None
     range_diff: str = Field(default="", description="How the kept patches changed by being moved; git-range-diff(1).")
     gates: tuple[Gate, ...] = ()
     applied: Applied | None = None

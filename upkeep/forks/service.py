@@ -7,6 +7,7 @@ A step takes what the one before it returned. `rebase` is the order, for whoever
 
     take_snapshot     Snapshot       every SHA that the run starts from
     verified          Verification   the rebase in memory; `judged` says whether the run ends here
+    judging.judged    Judgement      what an agent made of conflicts, where it is to be asked (`judgement.py`)
     gated             Gated          the fork's gates on the tip, before anything is pushed
     applied           Applied        mirror, trunk, what is local
     shown             Shown          the pull request that shows what the fork carries (`dashboard.py`)
@@ -27,14 +28,16 @@ from typing import Any, TypeVar
 from upkeep.database.events import EventType, Trigger
 from upkeep.database.server import Database
 from upkeep.errors import RemoteUnavailable, UpkeepError
+from upkeep.forks import acceptance, dashboard, measures, summary, verify, worktree
 from upkeep.forks import apply as applying
-from upkeep.forks import dashboard, measures, summary, verify, worktree
+from upkeep.forks import judgement as judging
 from upkeep.forks import lock as folder_lock
 from upkeep.forks import report as reporting
 from upkeep.forks import snapshot as snapshots
 from upkeep.forks.apply import Applied
 from upkeep.forks.desk import Desk, GateFailed
 from upkeep.forks.lock import FolderLock
+from upkeep.forks.memory import Memory
 from upkeep.forks.outcomes import Outcome, as_event, outcome_of
 from upkeep.forks.place import committer_of
 from upkeep.forks.quarantine import quarantine
@@ -82,6 +85,8 @@ def _steps(desk: Desk, *, restore: str | None) -> Iterator[Record]:
         return
     verification = verified(desk, snapshot)
     yield verification
+    if (judgement := judging.judged(desk, snapshot, verification)) is not None:
+        yield judgement
     tip = None
     if judged(verification, verify_only=desk.verify_only) is None:
         gates = gated(desk, snapshot, verification)
@@ -154,6 +159,7 @@ def verified(desk: Desk, snapshot: Snapshot) -> Verification:
             tags=snapshot.tags,
             escalate=desk.fork.escalate,
             scratch=desk.trees,
+            settle=Memory(place, acceptance.learn(desk, snapshot)),
         )
         base, tip = (snapshot.upstream, result.tip) if result.tip else (result.base, snapshot.trunk)
         if base is not None:
@@ -167,9 +173,7 @@ def verified(desk: Desk, snapshot: Snapshot) -> Verification:
 
 def judged(verification: Verification, *, verify_only: bool = False) -> Outcome | None:
     """How the run ends with this verification; None: it goes on to gates and apply."""
-    if verification.conflicts:
-        return Outcome.CONFLICTS
-    if verification.escalated and not verification.unchanged:
+    if verification.conflicts or (verification.escalated and not verification.unchanged):
         return Outcome.NEEDS_HUMAN
     if verify_only:
         return Outcome.NO_CHANGE if verification.unchanged else Outcome.VERIFIED

@@ -16,12 +16,11 @@ from upkeep.forks.report import Report
 
 _RANGE_DIFF_LIMIT = 40_000
 
-HEADLINES = {
+_HEADLINES = {
     Outcome.NO_CHANGE: "Nothing to do: trunk contains upstream and is what would be pushed",
     Outcome.VERIFIED: "Verified: the rebase is clean; nothing was moved",
     Outcome.REBASED: "Rebased and pushed",
     Outcome.RESTORED: "Trunk was put back",
-    Outcome.CONFLICTS: "Patches conflict; nothing was moved",
     Outcome.NEEDS_HUMAN: "A person has to look; trunk was not moved",
     Outcome.LOCAL_FORBIDS: "The repository here forbids it; nothing was moved",
     Outcome.LOCAL_LEFT: "Pushed; the local trunk was left alone",
@@ -36,7 +35,7 @@ HEADLINES = {
 
 def render(report: Report) -> str:
     """The report for people, as Markdown."""
-    lines = [f"# {inline(report.fork)}: {HEADLINES[report.outcome]}", "", *_head(report)]
+    lines = [f"# {inline(report.fork)}: {headline(report)}", "", *_head(report)]
     if report.error:
         lines += ["", "## What stopped it", "", inline(str(report.error.get("message", "")))]
         for name in ("expected", "actual", "ref", "holder"):
@@ -46,6 +45,13 @@ def render(report: Report) -> str:
         lines += ["", "## Next", "", *(f"{number}. {text}" for number, text in enumerate(report.next_actions, 1))]
     lines += [*_shas(report), *_patches(report), *_gates(report), *_moves(report), *_restacks(report), *_rest(report)]
     return "\n".join(lines) + "\n"
+
+
+def headline(report: Report) -> str:
+    """How the run ended, in a few words."""
+    if report.outcome is Outcome.NEEDS_HUMAN and report.verification and report.verification.conflicts:
+        return "Patches conflict; trunk was not moved"
+    return _HEADLINES[report.outcome]
 
 
 def _head(report: Report) -> Iterator[str]:
@@ -99,6 +105,7 @@ def _patches(report: Report) -> Iterator[str]:
     verification = report.verification
     if verification is None:
         return
+    yield from _judgement(report)
     for conflict in verification.conflicts:
         yield from ("", *_conflict(conflict))
     if verification.escalated:
@@ -115,9 +122,25 @@ def _patches(report: Report) -> Iterator[str]:
         for kept in verification.kept:
             moved = f"is now {code(kept.new_sha[:12])}" if kept.new_sha != kept.sha else "did not move"
             yield f"- {kept.number}. {inline(kept.subject)} ({code(kept.sha[:12])}) {moved}"
+            yield from (f"  - conflict in {code(file.path)} settled by {_ours(file.by)}" for file in kept.settled)
     if report.range_diff:
         yield from ("", "<details><summary>How the patches changed (range-diff)</summary>", "")
         yield from (fenced(report.range_diff, "diff", limit=_RANGE_DIFF_LIMIT), "", "</details>")
+
+
+def _judgement(report: Report) -> Iterator[str]:
+    found = report.judgement
+    if found is None:
+        return
+    yield from ("", "## What the agent made of it", "", f"- **{found.state}**: {_ours(found.message)}")
+    if found.said:
+        yield f"- In its own words, which nothing checks: {inline(found.said, limit=2000)}"
+    for patch in found.settled:
+        yield f"- Patch {patch.number}: {', '.join(code(file.path) for file in patch.settled)}"
+    if found.requests:
+        yield f"- {found.requests} request(s), ${found.cost_usd:.2f}, {found.seconds:.0f} s"
+    if found.transcript:
+        yield f"- Transcript: {code(found.transcript)}"
 
 
 def _conflict(conflict: ConflictingPatch) -> Iterator[str]:
@@ -186,6 +209,9 @@ def next_actions(report: Report) -> Iterator[str]:
     if report.outcome is Outcome.VERIFIED:
         yield f"Apply it: {code(f'upkeep rebase {report.fork}')}."
     verification = report.verification
+    judgement = report.judgement
+    if judgement and judgement.state in ("proposed", "waiting"):
+        yield f"Review <{judgement.url}>: merge it to accept, close it to decline. The next run then goes on."
     for conflict in _first_of_each(verification.conflicts if verification else ()):
         yield f"Mend patch {conflict.number} ({inline(conflict.subject)}): the commands below stop at it."
     if verification and verification.conflicts:

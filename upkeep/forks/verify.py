@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from upkeep.config import Version
 from upkeep.forks import attributes, blame, ownership, routing, worktree
-from upkeep.forks.engine import Conflict, Engine, Rebased
+from upkeep.forks.engine import Conflict, Engine, Kept, Rebased
 from upkeep.forks.quarantine import Quarantine
 from upkeep.forks.rawcommit import Committer, RawCommit
 from upkeep.forks.records import (
@@ -23,10 +23,12 @@ from upkeep.forks.records import (
     DroppedPatch,
     KeptPatch,
     OwnCommit,
+    SettledFile,
     UpstreamCommit,
     Verification,
 )
 from upkeep.forks.stack import Patch, Stack, read_commits, read_stack
+from upkeep.forks.stops import Settle
 from upkeep.guardrails.paths import matches
 
 _PULL_REQUEST = re.compile(r"\(#(\d+)\)\s*$|^Merge pull request #(\d+)")
@@ -43,19 +45,23 @@ def verify(
     tags: Sequence[str] = (),
     escalate: Sequence[str] = (),
     scratch: Path | None = None,
+    settle: Settle = lambda _: None,
 ) -> Verification:
     """Rebase `head` onto `onto` inside the quarantine.
 
     `scratch` is where a worktree may lie, `tags` are upstream's, `escalate` patterns of paths whose change upstream
-    needs a person. Whatever is clean can be made permanent with `quarantine.keep`. Raises GitError, ConfigError
-    `forks.version_not_found`.
+    needs a person; `settle` is asked about each conflict before it counts as one. Whatever is clean can be made
+    permanent with `quarantine.keep`. Raises GitError, ConfigError `forks.version_not_found`.
     """
     started = time.monotonic()
     stack = read_stack(quarantine, onto, head, own=ownership.is_own)
     reasons = routing.reasons(quarantine, stack, attributes.lay_out(quarantine, onto))
     method: Literal["memory", "worktree"] = "worktree" if reasons else "memory"
     with Engine(quarantine, committer) as engine:
-        result = worktree.rebase(quarantine, stack, committer, folder=scratch) if reasons else engine.rebase(stack)
+        if reasons:
+            result = worktree.rebase(quarantine, stack, committer, folder=scratch, settle=settle)
+        else:
+            result = engine.rebase(stack, settle)
         conflicts = tuple(_conflicting(engine, stack, each, result.conflicts) for each in result.conflicts)
     top = None
     if result.clean:
@@ -70,7 +76,7 @@ def verify(
         stack_tip=result.tip if result.clean else None,
         tip=top.tip if top else None,
         tree=_tree(quarantine, result, top.tip) if top else None,
-        kept=tuple(KeptPatch(**_line(each.patch), new_sha=each.sha) for each in result.kept),
+        kept=tuple(KeptPatch(**_line(each.patch), new_sha=each.sha, settled=_settled(each)) for each in result.kept),
         dropped=tuple(DroppedPatch(**_line(each.patch), why=each.why, proof=each.proof) for each in result.dropped),
         conflicts=conflicts,
         own_before=tuple(
@@ -132,6 +138,12 @@ def _line(patch: Patch) -> dict[str, Any]:
         "authored_at": patch.commit.authored_at,
         "files": tuple(map(shown, patch.files)),
     }
+
+
+def _settled(kept: Kept) -> tuple[SettledFile, ...]:
+    if kept.settled is None:
+        return ()
+    return tuple(SettledFile(path=shown(path), by=by) for path, by in sorted(kept.settled.by.items()))
 
 
 def shown(path: str) -> str:

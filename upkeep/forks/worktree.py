@@ -17,11 +17,14 @@ from pathlib import Path
 
 from upkeep.errors import GitError
 from upkeep.forks.engine import Conflict, Dropped, Kept, Rebased, conflict_of
+from upkeep.forks.merging import Stage
 from upkeep.forks.quarantine import Quarantine
 from upkeep.forks.rawcommit import Committer
 from upkeep.forks.stack import Patch, Stack, read_commits
+from upkeep.forks.stops import Settle, Settled, Stop, sides_of
 from upkeep.git import Repository
 from upkeep.plumbing.command import run_git
+from upkeep.plumbing.objects import NONE
 from upkeep.process import Completed
 
 _DEADLINE = 3600.0
@@ -45,10 +48,18 @@ class _Walk:
 
     conflicts: list[Conflict] = field(default_factory=list)
     skipped: set[str] = field(default_factory=set)
+    settled: dict[str, Settled] = field(default_factory=dict)
 
 
-def rebase(quarantine: Quarantine, stack: Stack, committer: Committer, *, folder: Path | None = None) -> Rebased:
-    """Rebase in a worktree below `folder`, which is removed whatever happens.
+def rebase(
+    quarantine: Quarantine,
+    stack: Stack,
+    committer: Committer,
+    *,
+    folder: Path | None = None,
+    settle: Settle = lambda _: None,
+) -> Rebased:
+    """Rebase in a worktree below `folder`, which is removed whatever happens. `settle` is asked about conflicts.
 
     Raises GitError `forks.rebase_failed` where git stops for another reason than a conflict.
     """
@@ -57,8 +68,16 @@ def rebase(quarantine: Quarantine, stack: Stack, committer: Committer, *, folder
         shell = _Shell(quarantine, committer, tree)
         done = shell.start(stack)
         while done.returncode != 0:
-            walk.conflicts.append(_stopped(shell, stack, done, walk))
-            done = shell.git("rebase", "--skip")
+            stop = _stopped(shell, stack, done, walk)
+            settled = settle(stop)
+            if settled is None:
+                walk.skipped.add(stop.patch.sha)
+                walk.conflicts.append(conflict_of(stop.patch, stop.files, stop.types, walk.conflicts))
+                done = shell.git("rebase", "--skip")
+            else:
+                walk.settled[stop.patch.sha] = settled
+                shell.resolve(settled)
+                done = shell.git("rebase", "--continue")
         tip = shell.git("rev-parse", "HEAD").text.strip()
     return _result(quarantine, stack, tip, walk)
 
@@ -66,6 +85,7 @@ def rebase(quarantine: Quarantine, stack: Stack, committer: Committer, *, folder
 class _Shell:
     def __init__(self, quarantine: Quarantine, committer: Committer, tree: Path) -> None:
         self._tree = tree
+        self._quarantine = quarantine
         self._variables = {
             **quarantine.object_variables,
             "GIT_COMMITTER_NAME": committer.name,
@@ -83,13 +103,35 @@ class _Shell:
         editor = sequence_editor([patch.sha for patch in stack.own])
         return self.git("rebase", "--interactive", *_FLAGS, stack.onto, env={"GIT_SEQUENCE_EDITOR": editor})
 
-    def git(self, *arguments: str, env: dict[str, str] | None = None) -> Completed:
+    def marked_tree(self) -> str:
+        """The tree as it stands where git stopped, with the conflict markers in it."""
+        index = {"GIT_INDEX_FILE": str(self._quarantine.folder / "stopped-index")}
+        self.git("read-tree", "HEAD", env=index)
+        self.git("add", "--all", "--force", env=index)
+        return self.git("write-tree", env=index).text.strip()
+
+    def resolve(self, settled: Settled) -> None:
+        """Put what was decided into index and work tree."""
+        lines = []
+        for path, side in settled.files.items():
+            lines.append(f"0 {NONE}\t{path}\0")  # takes the stages away
+            if side is None:
+                (self._tree / path).unlink(missing_ok=True)
+            else:
+                lines.append(f"{side.mode} {side.sha}\t{path}\0")
+        data = "".join(lines).encode(errors="surrogateescape")
+        self.git("update-index", "-z", "--index-info", data=data)
+        kept = "".join(f"{path}\0" for path, side in settled.files.items() if side is not None)
+        self.git("checkout-index", "-f", "-u", "-z", "--stdin", data=kept.encode(errors="surrogateescape"))
+
+    def git(self, *arguments: str, env: dict[str, str] | None = None, data: bytes | None = None) -> Completed:
         return run_git(
             arguments,
             cwd=self._tree,
             config=_SETTINGS,
             env={**self._variables, **(env or {})},
             personal=True,
+            data=data,
             deadline=_DEADLINE,
             accept=range(256),
         )
@@ -114,21 +156,28 @@ def sequence_editor(left_out: Sequence[str]) -> str:
     return f"sed -i.before {expressions}"
 
 
-def _stopped(shell: _Shell, stack: Stack, done: Completed, walk: _Walk) -> Conflict:
+def _stopped(shell: _Shell, stack: Stack, done: Completed, walk: _Walk) -> Stop:
     words = done.text + done.error_text
     found = _STOPPED.search(words)
     patch = next((each for each in stack.patches if found and each.sha == found[1]), None)
     unmerged = shell.git("ls-files", "--unmerged", "-z").text.split("\0")[:-1]
-    if patch is None or patch.sha in walk.skipped:
+    if patch is None or patch.sha in walk.skipped or patch.sha in walk.settled:
         raise GitError(
             f"git rebase stopped and it was no conflict: {words.strip().rpartition(chr(10))[2]}",
             code="forks.rebase_failed",
             remedy="Try it by hand in a worktree: `git worktree add --detach ../try` and `git rebase` there.",
             words=words[-4000:],
         )
-    walk.skipped.add(patch.sha)
-    files = tuple(sorted({entry.partition("\t")[2] for entry in unmerged}))
-    return conflict_of(patch, files, tuple(dict.fromkeys(_TYPE.findall(words))), walk.conflicts)
+    stages = [_stage(entry) for entry in unmerged]
+    files = tuple(sorted({stage.path for stage in stages}))
+    types = tuple(dict.fromkeys(_TYPE.findall(words)))
+    return Stop(patch, shell.marked_tree(), files, types, sides_of(stages))
+
+
+def _stage(entry: str) -> Stage:
+    meta, _, path = entry.partition("\t")
+    mode, sha, number = meta.split(" ")
+    return Stage(path, int(number), mode, sha)
 
 
 def _result(quarantine: Quarantine, stack: Stack, tip: str, walk: _Walk) -> Rebased:
@@ -142,7 +191,7 @@ def _result(quarantine: Quarantine, stack: Stack, tip: str, walk: _Walk) -> Reba
     for patch in _without(stack.patches, walk.skipped):
         # git keeps the order, and a pick keeps author and subject: what does not follow was dropped.
         if now is not None and _same(commits[now].author, patch.commit.author, commits[now].subject, patch):
-            kept.append(Kept(patch, now))
+            kept.append(Kept(patch, now, walk.settled.get(patch.sha)))
             now = next(left, None)
         else:
             dropped.append(Dropped(patch, "became_empty", kept[-1].sha if kept else stack.onto))

@@ -25,12 +25,14 @@ NONE = "0" * 40
 _AT_ONCE = 60
 
 
-def blobs(git_dir: Path, shas: Iterable[str], deadline: float) -> Iterator[tuple[str, bytes]]:
+def blobs(
+    git_dir: Path, shas: Iterable[str], deadline: float, *, env: Mapping[str, str] | None = None
+) -> Iterator[tuple[str, bytes]]:
     wanted = list(shas)
     if not wanted:
         return
     argv = ["git", f"--git-dir={git_dir}", "cat-file", "--batch"]
-    child = start(argv, cwd=git_dir, env=environment({}, {}, personal=False), pipes=True)
+    child = start(argv, cwd=git_dir, env=environment({}, env or {}, personal=False), pipes=True)
     timer = threading.Timer(deadline, child.send_signal, args=(signal.SIGKILL,))
     timer.daemon = True
     timer.start()

@@ -61,7 +61,7 @@ class TestADay:
         sha = world.commit_upstream({"a.txt": theirs(3)}, "Break it (#5)")
         before = world.everything()
         report = world.run()
-        assert (report.outcome, report.exit_code) == (Outcome.CONFLICTS, 10)
+        assert (report.outcome, report.exit_code) == (Outcome.NEEDS_HUMAN, 10)
         assert world.everything() == before
         folder = reporting.folder_of(world.home, report)
         text = (folder / "summary.md").read_text()
