@@ -21,11 +21,11 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from upkeep.config import Name, Settings
+from upkeep.config import Goal, Name, Settings
 from upkeep.database import events, text
 from upkeep.database.events import EventType
 from upkeep.database.tables import goals, repositories
-from upkeep.errors import ConfigError, GitError
+from upkeep.errors import ConfigError, GitError, RepositoryNotReady
 from upkeep.faults import nearest
 from upkeep.plumbing.command import display_url, run_git
 from upkeep.sync.attempts import subject_of
@@ -92,20 +92,75 @@ class ActiveGoal:
 
 
 def refresh(session: Session, settings: Settings) -> None:
-    """Bring the rows in line with `upkeep.yaml`. Idempotent, and writes nothing where nothing changed."""
-    wanted = {slug: _configured(settings, slug) for slug in settings.repositories}
-    rows = {row["slug"]: row for row in session.execute(sa.select(repositories)).mappings()}
-    for slug, values in wanted.items():
-        if slug not in rows or any(rows[slug][name] != value for name, value in values.items()):
-            _write(session, slug, values)
-        goal = settings.repositories[slug].goal
-        if goal is not None:
-            set_goal(session, slug, goal.title, goal.description, source="configuration")
-        else:
+    """Bring the rows in line with `upkeep.yaml`. Idempotent, and writes and waits for nothing where nothing changed."""
+    if not _to_write(session, settings) and not _goals_to_set(session, settings):
+        return
+    # Commands that start together find the same differences: one brings them in, the others find none.
+    session.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended("upkeep registry", 0))))
+    for slug, values in sorted(_to_write(session, settings).items()):
+        _write(session, slug, values)
+    for slug, goal in sorted(_goals_to_set(session, settings).items()):
+        if goal is None:
             _retire(session, slug, "configuration")
+        else:
+            set_goal(session, slug, goal.title, goal.description, source="configuration")
+
+
+def _to_write(session: Session, settings: Settings) -> dict[str, dict[str, Any]]:
+    """Rows that are not what the file says, with what they are to be."""
+    columns = [column for column in repositories.c if column.name not in ("files", "findings")]
+    rows = {row["slug"]: row for row in session.execute(sa.select(*columns)).mappings()}
+    found = {}
+    for slug in settings.repositories:
+        values = _configured(settings, slug)
+        if slug not in rows or any(rows[slug][name] != value for name, value in values.items()):
+            found[slug] = values
     for slug, row in rows.items():
-        if row["source"] == "configuration" and row["state"] == "managed" and slug not in wanted:
-            _write(session, slug, {"state": "removed", "note": "no longer in upkeep.yaml"})
+        if row["source"] == "configuration" and row["state"] == "managed" and slug not in settings.repositories:
+            found[slug] = {"state": "removed", "note": "no longer in upkeep.yaml"}
+    return found
+
+
+def _goals_to_set(session: Session, settings: Settings) -> dict[str, Goal | None]:
+    """Goals of the file that are not there, and (None) those that are there and not in the file."""
+    query = sa.select(goals).where(goals.c.source == "configuration", goals.c.active)
+    now = {row["repository"]: _goal(dict(row)) for row in session.execute(query).mappings()}
+    found: dict[str, Goal | None] = {}
+    for slug, entry in settings.repositories.items():
+        known = now.get(slug)
+        if (entry.goal and (entry.goal.title, entry.goal.description)) != (known and (known.title, known.description)):
+            found[slug] = entry.goal
+    return found
+
+
+def hold(session: Session, slugs: Sequence[str], *, skip_busy: bool = False) -> dict[str, datetime | None]:
+    """Take the rows of repositories until the transaction ends; return when each was last tried.
+
+    Whoever changes anything of a repository (the row, its goals, workstreams, tasks, interventions) takes its row
+    first, and of several in this order: so two who meet wait for each other, and never in a circle. `skip_busy`: leave
+    out those that somebody has at this moment.
+    """
+    query = (
+        sa.select(repositories.c.slug, repositories.c.last_attempt_at)
+        .where(repositories.c.slug.in_(slugs))
+        .order_by(sa.collate(repositories.c.slug, "C"))
+        .with_for_update(key_share=True, skip_locked=skip_busy)
+    )
+    return {row.slug: row.last_attempt_at for row in session.execute(query)}
+
+
+def hold_unchanged(session: Session, one: Managed) -> None:
+    """Take the row of a repository that was read a while ago. Raises RepositoryNotReady `sync.registration_changed`
+    where it is another folder now, has other patterns, or is no longer managed."""
+    hold(session, [one.slug])
+    now = find(session, one.slug, states=EVERY_STATE)
+    if now.state != "managed":
+        why = f"{one.slug} is no longer managed"
+    elif (now.path, now.workplans, now.names) != (one.path, one.workplans, one.names):
+        why = f"the registration of {one.slug} changed while it was read"
+    else:
+        return
+    raise RepositoryNotReady(why, code="sync.registration_changed", remedy=f"Run `upkeep sync {one.slug}` again.")
 
 
 def _configured(settings: Settings, slug: str) -> dict[str, Any]:
@@ -311,8 +366,9 @@ def set_goal(
     session: Session, slug: str, title: str, description: str = "", *, source: Source = "command", by: str = ""
 ) -> ActiveGoal:
     """Make this the goal of a repository; the one that it had is kept as history. The same again changes nothing."""
+    hold(session, [slug])
     chosen = (goals.c.repository == slug) & (goals.c.source == source) & goals.c.active
-    now = session.execute(sa.select(goals).where(chosen).with_for_update()).mappings().one_or_none()
+    now = session.execute(sa.select(goals).where(chosen)).mappings().one_or_none()
     stored = {"title": text.escape(title), "description": text.escape(description)}
     if now is not None and _is(now, stored):
         return _goal(dict(now))

@@ -119,7 +119,12 @@ def _attempt(run: Run, repository: Managed, *, fix: bool, trigger: Trigger) -> S
         head = tree.head()
         read = _read(tree, repository.workplans)
         # Files that will not hold still are synced in the end, and nothing is written into them.
-        done = _reconcile(run, tree, repository, head, read, fix=fix and left > 0, trigger=trigger)
+        try:
+            done = _reconcile(run, tree, repository, head, read, fix=fix and left > 0, trigger=trigger)
+        except store.IdTaken:
+            if not left:
+                raise
+            continue
         if done is not None:
             return done
     raise AssertionError("without edits a try always ends")
@@ -143,6 +148,7 @@ def _reconcile(
     """Compare, write files, write the hub. None: a file changed under us, and all is to be read again."""
     named = {number for document in read.documents for number in workplan.hub_ids(document)}
     with run.database.session() as session:
+        registry.hold_unchanged(session, repository)
         hub = store.load(session, repository.slug, named)
         made = plan.plan(read.documents, hub, names=repository.names, fix=fix)
         stamps = _write(tree, read, made)

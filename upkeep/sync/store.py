@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from upkeep.database import events, text
 from upkeep.database.events import EventType
 from upkeep.database.tables import interventions, repositories, tasks, workstreams
-from upkeep.errors import ConfigError
+from upkeep.errors import ConfigError, DatabaseError
 from upkeep.faults import nearest
 from upkeep.sync import registry
 from upkeep.sync.attempts import subject_of
@@ -57,12 +57,19 @@ class Asked:
     closed_at: datetime | None
 
 
+class IdTaken(DatabaseError):
+    """Another repository brought an id of ours since we looked: read again, it is a finding now."""
+
+    code = "sync.id_taken"
+    transient = True
+
+
 def load(session: Session, repository: str, named: Collection[uuid.UUID]) -> Hub:
-    """All that the hub has of a repository, locked until the transaction ends: what a person changes by hand meanwhile
-    waits. `named`: the ids that its files name, of which some may be another repository's."""
+    """All that the hub has of a repository, whose row the caller holds (`registry.hold`): what a person changes by hand
+    meanwhile waits. `named`: the ids that its files name, of which some may be another repository's."""
 
     def rows(table: sa.Table) -> list[dict[str, Any]]:
-        query = sa.select(table).where(table.c.repository == repository).order_by(table.c.id).with_for_update()
+        query = sa.select(table).where(table.c.repository == repository).order_by(table.c.id)
         return [text.unescape(dict(row)) for row in session.execute(query).mappings()]
 
     foreign: dict[uuid.UUID, str] = {}
@@ -93,10 +100,19 @@ def apply(session: Session, repository: str, changes: Changes) -> None:
 
 
 def _upsert(session: Session, table: sa.Table, rows: Sequence[dict[str, Any]], also: dict[str, Any]) -> None:
-    for first in range(0, len(rows), _BATCH):
-        new = insert(table).values([{**row, **also} for row in rows[first : first + _BATCH]])
-        changed = {name: new.excluded[name] for name in (*rows[0], *also) if name != "id"}
-        session.execute(new.on_conflict_do_update(index_elements=["id"], set_=changed))
+    """Raises IdTaken. By id, so that two repositories that bring the same ids never wait for each other in a circle."""
+    ordered = sorted(rows, key=lambda row: row["id"])
+    for first in range(0, len(ordered), _BATCH):
+        batch = [{**row, **also} for row in ordered[first : first + _BATCH]]
+        new = insert(table).values(batch)
+        changed = {name: new.excluded[name] for name in batch[0] if name != "id"}
+        ours = table.c.repository == new.excluded.repository
+        written = new.on_conflict_do_update(index_elements=["id"], set_=changed, where=ours).returning(table.c.id)
+        if len(session.execute(written).all()) < len(batch):
+            raise IdTaken(
+                f"another repository took an id of {rows[0]['repository']} at the same moment",
+                remedy="Run the sync again: it says which one.",
+            )
 
 
 def _values(row: Workstream | Task | Intervention, repository: str) -> dict[str, Any]:
@@ -155,13 +171,12 @@ def _by_name(session: Session, name: str, repository: str | None) -> tuple[sa.Ta
         number = uuid.UUID(name)
     except ValueError:
         number = None
-    found = []
+    found: list[tuple[sa.Table, Any]] = []
     for table in (tasks, workstreams):
         chosen = table.c.local_id == text.escape(name) if number is None else table.c.id == number
         if repository is not None:
             chosen &= table.c.repository == repository
-        rows = session.execute(sa.select(table).where(chosen).with_for_update()).mappings()
-        found += [(table, dict(row)) for row in rows]
+        found += [(table, row) for row in session.execute(sa.select(table.c.id, table.c.repository).where(chosen))]
     if not found:
         raise ConfigError(
             f"the hub has no task {name!r}" + (f" of {repository}" if repository else ""),
@@ -169,13 +184,15 @@ def _by_name(session: Session, name: str, repository: str | None) -> tuple[sa.Ta
             remedy="`upkeep dispatch REPO` lists what is open; run `upkeep sync REPO` if the task is new.",
         )
     if len(found) > 1:
-        slugs = ", ".join(sorted({row["repository"] for _, row in found}))
+        slugs = ", ".join(sorted({row.repository for _, row in found}))
         raise ConfigError(
             f"several repositories have {name!r}: {slugs}",
             code="sync.ambiguous_task",
             remedy="Say which with --repo.",
         )
-    return found[0]
+    table, (number, slug) = found[0]
+    registry.hold(session, [slug])
+    return table, dict(session.execute(sa.select(table).where(table.c.id == number)).mappings().one())
 
 
 def asked(session: Session, repository: str | None = None, *, closed: bool = False) -> list[Asked]:
@@ -211,15 +228,16 @@ def answer(session: Session, name: str, said: str, *, by: str) -> Asked:
 
 def _open_intervention(session: Session, name: str) -> dict[str, Any]:
     written = sa.cast(interventions.c.id, sa.Text)
-    query = sa.select(interventions).where(written.startswith(name.lower(), autoescape=True)).with_for_update()
-    found = [dict(row) for row in session.execute(query).mappings()] if len(name) >= 4 else []
+    query = sa.select(interventions).where(written.startswith(name.lower(), autoescape=True))
+    found = session.execute(query).mappings().all() if len(name) >= 4 else []
     if len(found) != 1:
         raise ConfigError(
             f"{len(found) or 'no'} interventions have an id that begins with {name!r}",
             code="sync.unknown_intervention",
             remedy="`upkeep interventions list` shows their ids; four characters of one are the least.",
         )
-    (row,) = found
+    registry.hold(session, [found[0]["repository"]])
+    row = dict(session.execute(query).mappings().one())
     if row["state"] != "open":
         raise ConfigError(
             f"it is {row['state']} already" + (f", by {row['answered_by']}" if row["answered_by"] else ""),
@@ -234,7 +252,7 @@ def _decide(session: Session, row: dict[str, Any], said: str, by: str) -> None:
     from it, and wins."""
     for table, known in ((tasks, TASK_STATUSES), (workstreams, WORKPLAN_STATUSES)):
         chosen = table.c.id == row["subject"]
-        before = session.execute(sa.select(table.c.status).where(chosen).with_for_update()).scalar()
+        before = session.execute(sa.select(table.c.status).where(chosen)).scalar()
         if before is None:
             continue
         status = {"file": row["file_status"], "hub": before}.get(said, said)

@@ -127,10 +127,16 @@ def check(
 
 def _record(database: Database, found: _Found, attempts: Mapping[str, datetime | None], *, complete: bool) -> None:
     with database.session() as session:
-        at = _confirm(session, found.agree)
+        # What somebody syncs now, or synced since we looked, is newer than our look.
+        looked = [*found.agree, *found.stamps, *found.unreachable]
+        ours = {
+            slug for slug, tried in registry.hold(session, looked, skip_busy=True).items() if tried == attempts[slug]
+        }
+        at = _confirm(session, [slug for slug in found.agree if slug in ours])
         for slug, files in found.stamps.items():
-            registry.store_stamps(session, slug, files)
-        _tell_unreachable(session, found.unreachable, attempts)
+            if slug in ours:
+                registry.store_stamps(session, slug, files)
+        _tell_unreachable(session, {slug: look for slug, look in found.unreachable.items() if slug in ours}, attempts)
         events.record(
             session,
             system="sync",
