@@ -1,7 +1,7 @@
 """`upkeep demo`: generated sample repositories, two updates of them, and what to look at.
 
 What belongs here: the play, and the group of plays. What does not: anything that an update does: it is the same job as
-the daemon's; and the plays of other systems (`demo_sync.py`).
+the daemon's; and the plays of other systems (`demo_rebase.py`, `demo_sync.py`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli import demo_sync
+from cli import demo_rebase, demo_sync
 from upkeep.errors import UpkeepError
 
 if TYPE_CHECKING:
@@ -27,11 +27,7 @@ if TYPE_CHECKING:
 WATCH = "demo"
 REPO = "demo/dashboard"
 
-_HEADER = "# Written by `upkeep demo`; `upkeep init --force` replaces it by one of your own.\n"
-_CONFIG = (
-    _HEADER
-    + """\
-home: {home}
+_CONFIG = """\
 watches:
   {watch}:
     upstream: {{url: "{app}", branch: main}}
@@ -41,10 +37,10 @@ watches:
     poll_minutes: 0.1
     scan: {{kotlin: {{calls: [track], event: 0, properties: 1}}}}
 """
-)
 
 
 app = typer.Typer(invoke_without_command=True)
+app.command("rebase")(demo_rebase.rebase)
 app.command("sync")(demo_sync.sync)
 
 
@@ -62,13 +58,17 @@ def demo(
     """
     if context.invoked_subcommand is not None:
         return
+    from cli.demo_configuration import configure
     from cli.output import emit_json, say
     from cli.sample import open_sample
     from upkeep.config import load
 
     home = load().home
     sample, made = open_sample(home / "demo")
-    settings, config = _configure(home, sample)
+    section = _CONFIG.format(
+        watch=WATCH, repo=REPO, app=sample.app.path.as_uri(), dashboard=sample.dashboard.path.as_uri()
+    )
+    settings, config = configure(home, "updates", section)
     say(f"sample app and dashboard {'made' if made else 'found'} in {home / 'demo'}")
     updates = [_update(settings, "first update" if made else "update", say)]
     if sample.is_first_day():
@@ -80,23 +80,6 @@ def demo(
         emit_json({"config": str(config), "home": str(home), "updates": [_record(each) for each in updates]})
     else:
         _show(sample, updates, config)
-
-
-def _configure(home: Path, sample: Sample) -> tuple[Settings, Path]:
-    """Write the demo's configuration: here, so that the next commands find it, unless somebody's own is here."""
-    import os
-
-    from upkeep.config import FILE_NAME, find, load
-
-    text = _CONFIG.format(
-        home=home, watch=WATCH, repo=REPO, app=sample.app.path.as_uri(), dashboard=sample.dashboard.path.as_uri()
-    )
-    found = find()
-    ours = found is not None and found.read_text().startswith(_HEADER)
-    path = Path.cwd() / FILE_NAME if found is None else found if ours else home / "demo" / FILE_NAME
-    path.write_text(text)
-    os.environ["UPKEEP_CONFIG"] = str(path)
-    return load(path), path
 
 
 def _update(settings: Settings, what: str, say: Callable[[str], None]) -> Update:

@@ -107,9 +107,6 @@ def fleet(world: World, database_url: str, monkeypatch: pytest.MonkeyPatch) -> A
 
 def test_the_delta_and_what_an_agent_made_of_a_conflict_are_assets(fleet: Fleet, tmp_path: Path) -> None:
     tool("bwrap")
-    hosted = fleet.world.home / "forges/here/o"
-    hosted.mkdir(parents=True)
-    (hosted / "fork.git").symlink_to(fleet.world.fork.path)
     script = tmp_path / "agent.sh"
     script.write_text("echo no")
     program = {"engine": "command", "bin": "/bin/sh", "arguments": [str(script)], "files": [str(script)]}

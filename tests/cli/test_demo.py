@@ -87,3 +87,22 @@ def test_a_commit_moves_the_timestamp_of_a_managed_sample(run, tmp_path: Path) -
     folder = tmp_path / "home" / "demo" / "sync" / "ferry-timetable"
     said = subprocess.run(["git", "-C", str(folder), "status", "--porcelain"], capture_output=True, check=True)
     assert said.stdout == b""
+
+
+def test_a_fork_has_a_clean_day_and_a_day_of_conflict_and_then_says_what_there_is(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    played = run("demo", "rebase")
+    assert played.returncode == 0, played.stderr
+    clean, conflict = played.stdout.split("# board: ")[1:]
+    for part in ("Rebased and pushed", "upstream has it", "`1.1-harbour.1`", "## Kept: 3", "| `sh test.sh` | passed |"):
+        assert part in clean
+    for part in ("Patches conflict; trunk was not moved", "Patch 2 conflicts", "`board.sh`", "worktree add --detach"):
+        assert part in conflict
+    assert "Merge pull request" in conflict
+    again = run("demo", "rebase")
+    assert "Both days have been played." in again.stdout
+    assert "Patches conflict; trunk was not moved (exit code 10)" in again.stdout
+    assert json.loads(run("demo", "rebase", "--json").stdout)["reports"] == []
+    (delta,) = json.loads(run("pr", "list", "--json").stdout)
+    assert (delta["title"], delta["labels"]) == ("Fork delta of board: 3 patches", ["fork-delta"])
+    assert run("rebase", "board").returncode == 10
+    assert (tmp_path / "upkeep.yaml").read_text().count("forks:") == 1

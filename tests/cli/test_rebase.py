@@ -88,7 +88,7 @@ def terminal(
     upstream = seed.bare_clone(tmp_path / "upstream.git")
     seed.switch("trunk", "main")
     seed.commit({"a.txt": OURS}, "Patch")
-    fork = seed.bare_clone(tmp_path / "home/forges/here/o/tool.git")
+    fork = seed.bare_clone(tmp_path / "fork.git")
     work = fork.clone(tmp_path / "work", branch="trunk")
     work.git("remote", "add", "upstream", str(upstream.path))
     made = Terminal(upstream, fork, work, tmp_path / "home", tmp_path / "upkeep.yaml", database_url)

@@ -85,9 +85,6 @@ class Court:
 def court(world: World, database: Database, tmp_path: Path) -> Court:
     bwrap = tool("bwrap")
     assert bwrap
-    hosted = world.home / "forges/here/o"
-    hosted.mkdir(parents=True)
-    (hosted / "fork.git").symlink_to(world.fork.path)
     script = tmp_path / "agent.sh"
     world.settings |= {"on_conflict": "agent", "agent": "writer", "delta_pull_request": False}
     world.agents["writer"] = {

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from upkeep.config import GiteaForgeSettings, GitHubForgeSettings, LocalForgeSettings, Settings
+from upkeep.config import Fork, GiteaForgeSettings, GitHubForgeSettings, LocalForgeSettings, Settings
 from upkeep.database.server import Database
-from upkeep.errors import ConfigError
+from upkeep.errors import ConfigError, UpkeepError
 from upkeep.faults import nearest
 from upkeep.forges.base import Forge, Lister
+from upkeep.plumbing.command import run_git
 
 if TYPE_CHECKING:
     from upkeep.forges.gitea import GiteaForge
@@ -56,9 +57,20 @@ def open_local(name: str, settings: Settings, database: Database) -> LocalForge:
     from upkeep.forges.local import LocalForge, local_path
 
     targets = [(each.target.repo, each.target.url) for each in settings.watches.values() if each.target.forge == name]
-    targets += [(each.repo, each.url) for each in settings.forks.values() if each.forge == name and each.url]
+    targets += [(each.repo, _fork_url(each)) for each in settings.forks.values() if each.forge == name]
     places = {repo: path for repo, url in targets if (path := local_path(url)) is not None}
     return LocalForge(name, database, settings.home / "forges" / name, places)
+
+
+def _fork_url(fork: Fork) -> str:
+    """Where the fork's own remote is; "" where its working copy does not say."""
+    if fork.url is not None or fork.path is None:
+        return fork.url or ""
+    arguments = ["config", "--get", f"remote.{fork.remotes.fork}.url"]
+    try:
+        return run_git(arguments, cwd=fork.path, personal=True, accept=(0, 1)).text.strip()
+    except (UpkeepError, OSError):
+        return ""
 
 
 def credentials_for(settings: Settings, url: str) -> tuple[Mapping[str, str], Mapping[str, str]]:
