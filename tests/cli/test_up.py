@@ -17,7 +17,9 @@ from typing import Any
 import pytest
 
 from cli.services import reserved_port
+from tests.support.repositories import MakeRepository
 from tests.support.updates import CART, WATCH, Pair, cart, make_pair
+from tests.support.workplans import plan, task
 from upkeep.database import events
 from upkeep.database.events import Outcome
 from upkeep.database.server import Database, connect
@@ -87,6 +89,19 @@ class Up:
         found = self.ask(query, f={"tags": [{"key": "upkeep/subject", "value": f"watch:{watch}"}]})
         return found["runsOrError"]["results"]  # type: ignore[no-any-return]
 
+    def syncs(self, repository: str) -> dict[str, str]:
+        """Who asked for the syncs that the UI shows of a repository, each with the run that told of it, if one did."""
+        entries = "metadataEntries { label ... on TextMetadataEntry { text } }"
+        node = f"... on AssetNode {{ assetMaterializations {{ partition runId {entries} }} }}"
+        query = f"query($k: AssetKeyInput!) {{ assetNodeOrError(assetKey: $k) {{ {node} }} }}"
+        found = self.ask(query, k={"path": ["sync", "sync_timestamps"]})["assetNodeOrError"]["assetMaterializations"]
+        return {
+            entry["text"]: each["runId"]
+            for each in found
+            for entry in each["metadataEntries"]
+            if each["partition"] == repository and entry["label"] == "trigger"
+        }
+
 
 def processes_of(home: Path) -> list[str]:
     """Every living process that knows this home from its arguments or its environment."""
@@ -104,8 +119,10 @@ def processes_of(home: Path) -> list[str]:
 
 
 @pytest.fixture
-def slow_pair(tmp_path: Path, database: Database) -> Iterator[Pair]:
-    """Two watches on one upstream; the dashboard of `slow` never answers to a push."""
+def slow_pair(tmp_path: Path, database: Database, make_repository: MakeRepository) -> Iterator[Pair]:
+    """Two watches on one upstream; the dashboard of `slow` never answers to a push. And a managed repository."""
+    sample = make_repository("sample")
+    sample.commit({"workplans/a.md": plan("A", "active", task("A-1"))})
     with make_pair(tmp_path, database, more="    poll_minutes: 0.05\n") as pair:
         text = pair.config.read_text()
         watch = text[text.index(f"  {WATCH}:\n") :].replace(f"  {WATCH}:", "  slow:").replace("o/dashboard", "o/slow")
@@ -114,7 +131,8 @@ def slow_pair(tmp_path: Path, database: Database) -> Iterator[Pair]:
         hook.parent.mkdir(exist_ok=True)
         hook.write_text(ENDLESS_HOOK.format(tmp_path / "hook.pid"))
         hook.chmod(0o755)
-        pair.config.write_text(text + watch.replace(pair.dashboard.url, dashboard.url))
+        managed = f"repositories:\n  sample: {{path: {sample.path}}}\n"
+        pair.config.write_text(text + watch.replace(pair.dashboard.url, dashboard.url) + managed)
         yield pair
 
 
@@ -144,7 +162,7 @@ def started(slow_pair: Pair, tmp_path: Path) -> Iterator[Up]:
         until(lambda: not processes_of(up.home), 60, "the end of every process")
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_a_commit_becomes_a_pull_request_with_no_command_typed(slow_pair: Pair, started: Up) -> None:
     first = slow_pair.upstream.head("main")
     until(lambda: f"autoupdate/analytics/{first}" in slow_pair.branches(), 120, "the first pull request")
@@ -153,6 +171,14 @@ def test_a_commit_becomes_a_pull_request_with_no_command_typed(slow_pair: Pair, 
     until(lambda: f"autoupdate/analytics/{head}" in slow_pair.branches(), 120, "the pull request")
     until(lambda: {run["status"] for run in started.runs(WATCH)} == {"SUCCESS"}, 60, "the end of the runs")
     assert len(started.runs(WATCH)) == 2
+
+    # A repository that was never synced: the sensor asks for a run. What a command does then needs none.
+    assert until(lambda: started.syncs("sample"), 120, "the sync by the sensor")["sensor"] != ""
+    command = [str(UPKEEP), "--config", str(slow_pair.config), "sync", "sample"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("UPKEEP_", "DAGSTER"))}
+    subprocess.run(command, env=environment, capture_output=True, timeout=120, check=True)
+    assert until(lambda: "cli" in started.syncs("sample"), 60, "the sync by the command")
+    assert started.syncs("sample")["cli"] == ""
 
     waits_for = until(lambda: pushing(slow_pair), 120, "the push that hangs")
     (slow,) = [run for run in started.runs("slow") if run["status"] == "STARTED"]
