@@ -74,7 +74,7 @@ class Managed:
 class Known:
     """What was last synced: the head, the workplan files by path, and what could not even be listed as (file, why).
     `revision`: of the hub's side when that was read. `blocked`: what kept the last attempt from beginning (C-24);
-    `broken`: it ended in an error that is no finding."""
+    `broken`: it ended in an error that is no finding. `fixable`: it found something that `--fix` writes."""
 
     head: str | None
     files: dict[str, Stamp]
@@ -82,6 +82,7 @@ class Known:
     unlisted: frozenset[tuple[str, str]] = frozenset()
     blocked: str | None = None
     broken: bool = False
+    fixable: bool = False
 
 
 @dataclass(frozen=True)
@@ -428,14 +429,20 @@ def everything_known(session: Session) -> dict[str, Known]:
     """What was last synced of every managed repository, by slug."""
     # Findings are large, and say something only where the last attempt had errors.
     findings = sa.case((repositories.c.last_attempt_reason.is_not(None), repositories.c.findings), else_=None)
+    fixable = repositories.c.findings.contains([{"fixable": True}])
     names = ("slug", "last_head", "files", "synced_revision", "last_attempt_reason")
-    query = sa.select(*(repositories.c[name] for name in names), findings.label("told"))
+    query = sa.select(*(repositories.c[name] for name in names), findings.label("told"), fixable.label("fixable"))
     rows = session.execute(query.where(repositories.c.state == "managed")).mappings()
-    return {row["slug"]: _known(*(row[name] for name in (*names[1:], "told"))) for row in rows}
+    return {row["slug"]: _known(*(row[name] for name in (*names[1:], "told", "fixable"))) for row in rows}
 
 
 def _known(
-    head: str | None, files: dict[str, list[Any]], revision: int, reason: str | None, told: list[Any] | None
+    head: str | None,
+    files: dict[str, list[Any]],
+    revision: int,
+    reason: str | None,
+    told: list[Any] | None,
+    fixable: bool,
 ) -> Known:
     findings = _FINDINGS.validate_python(text.unescape(told)) if told else ()
     unlisted = {(each.file, each.message) for each in findings if each.code == Code.UNREADABLE}
@@ -447,6 +454,7 @@ def _known(
         unlisted=frozenset(each for each in unlisted if each[0] not in files),
         blocked=next((each.message for each in findings if each.code == Code.REPOSITORY), None) if explained else None,
         broken=reason is not None and not explained,
+        fixable=fixable,
     )
 
 

@@ -91,6 +91,8 @@ def wanted(repository: Managed, known: Known, look: Look, now: datetime) -> str 
     age = abs(now - tried)
     if known.broken:
         return f"the last sync failed: {repository.last_attempt_reason}" if age > BROKEN_AFTER else None
+    if repository.fix and known.fixable:
+        return "its files lack what the sync may write"
     if look.difference is None and repository.last_attempt_reason is not None and age > ERRORS_AFTER:
         return f"the last sync had errors: {repository.last_attempt_reason}"
     return look.difference
@@ -103,8 +105,8 @@ def check(
     (`time.monotonic`). Those that agree with the hub are fresh again, all in one update."""
     with database.session() as session:
         now = session.execute(sa.select(sa.func.now())).scalar_one()
-        repos = [one for one in registry.every(session) if one.slug > after]
         known = registry.everything_known(session)
+        repos = [one for one in registry.every(session) if one.slug > after and one.slug in known]
     found, more = _Found(), None
     targets = [Target(one.path, one.workplans, known[one.slug]) for one in repos]
     with contextlib.closing((looker or Looker())(targets)) as looks:

@@ -106,6 +106,24 @@ def test_a_change_by_hand_is_drift_until_a_sync_has_seen_it(managing: Managing) 
     assert check(managing).drifted == {"sample": "it was changed in the hub"}
 
 
+def test_ids_that_a_sync_may_write_and_did_not_are_drift(managing: Managing) -> None:
+    managing.sync()
+    assert check(managing).agree == ("sample",)
+    with managing.database.session() as session:
+        session.execute(sa.update(repositories).values(fix=True))
+    assert check(managing).drifted == {"sample": "its files lack what the sync may write"}
+    managing.sync(fix=True)
+    assert check(managing).agree == ("sample",)
+
+
+def test_ids_that_cannot_be_written_are_no_drift(managing: Managing) -> None:
+    managing.write(plan("A", "active", "```task\n{id: A-1, status: todo}\n```\n"))
+    with managing.database.session() as session:
+        registry.register(session, managing.path, fix=True)
+    assert managing.codes(fix=True) == ["C-17"]
+    assert check(managing).agree == ("sample",)
+
+
 def test_an_answer_is_drift(managing: Managing) -> None:
     managing.write(plan("A", "active", task("A-1", "todo", "needs_human: true", "question: Which?")))
     managing.sync(fix=True)
