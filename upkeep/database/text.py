@@ -11,9 +11,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
-_ESCAPE = "\u241b"
-_REFUSED = re.compile(f"[\\x00\\ud800-\\udfff{_ESCAPE}]")
-_ESCAPED = re.compile(f"{_ESCAPE}({_ESCAPE}|[0-9a-f]{{4}})")
+ESCAPE = "\u241b"
+"""Text without it is the same escaped and unescaped, unless it has what is refused."""
+_REFUSED = re.compile(f"[\\x00\\ud800-\\udfff{ESCAPE}]")
+_ESCAPED = re.compile(f"{ESCAPE}({ESCAPE}|[0-9a-f]{{4}})")
 
 
 def escape(value: Any) -> Any:
@@ -38,8 +39,8 @@ def _walk(value: Any, change: Any) -> Any:
 
 
 def _escape_text(text: str) -> str:
-    return _REFUSED.sub(lambda found: _ESCAPE + (_ESCAPE if found[0] == _ESCAPE else f"{ord(found[0]):04x}"), text)
+    return _REFUSED.sub(lambda found: ESCAPE + (ESCAPE if found[0] == ESCAPE else f"{ord(found[0]):04x}"), text)
 
 
 def _unescape_text(text: str) -> str:
-    return _ESCAPED.sub(lambda found: _ESCAPE if found[1] == _ESCAPE else chr(int(found[1], 16)), text)
+    return _ESCAPED.sub(lambda found: ESCAPE if found[1] == ESCAPE else chr(int(found[1], 16)), text)

@@ -116,8 +116,12 @@ class GiteaApi:
 
     def get(self, path: str, **query: str | int) -> Response:
         """Read, with repetitions. Raises ForgeUnavailable, RateLimited, AuthenticationFailed, ForgeError."""
+        return self.read(path, query, _whole)
+
+    def read(self, path: str, query: Mapping[str, str | int], parse: Callable[[Response], _Found]) -> _Found:
+        """The same, of what `parse` makes of the answer: where that raises ForgeUnavailable, it is read again."""
         endpoint = f"{path}?{urlencode(query)}" if query else path
-        return self._patience.repeat(lambda: self._whole(self._once("GET", endpoint)))
+        return self._patience.repeat(lambda: parse(self._once("GET", endpoint)))
 
     def pages(self, path: str, **query: str | int) -> Iterator[Response]:
         """Read page by page for as long as `Link` names a next one. Raises ForgeUnavailable `forge.incomplete` for a
@@ -142,14 +146,8 @@ class GiteaApi:
         """Send a change; as `Patience.write`. It is repeated only after `look_up` has said that it did not take effect,
         and never for a 429, which is for the caller to wait out."""
         return self._patience.write(
-            lambda: self._whole(self._once(method, path, payload)), look_up, passing=(ForgeUnavailable,)
+            lambda: _whole(self._once(method, path, payload)), look_up, passing=(ForgeUnavailable,)
         )
-
-    def _whole(self, answer: Response) -> Response:
-        """Refuse half a JSON here, where the request can still be repeated."""
-        if answer.content[:1] in b"[{":
-            answer.body  # noqa: B018 - reading it is what checks it
-        return answer
 
     def _once(self, method: str, endpoint: str, payload: Mapping[str, Any] | None = None) -> Response:
         url = httpx.URL(f"{self.web}/{API}/{endpoint}")
@@ -260,6 +258,13 @@ def _trusted() -> ssl.SSLContext:
     if not (places.cafile or places.capath):
         return httpx.create_ssl_context()
     return ssl.create_default_context()
+
+
+def _whole(answer: Response) -> Response:
+    """Refuse half a JSON where the request can still be repeated."""
+    if answer.content[:1] in b"[{":
+        answer.body  # noqa: B018 - reading it is what checks it
+    return answer
 
 
 def _silent(what: str, seconds: float) -> ForgeUnavailable:

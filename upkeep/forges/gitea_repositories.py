@@ -10,7 +10,7 @@ their pages: such a scan is short the same way every time, and is told as a gap 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -59,14 +59,14 @@ _ROW = TypeAdapter(Row)
 
 @dataclass
 class Scan:
-    """One reading of a list: rows by id, and what speaks against its being whole."""
+    """One reading of a list: repositories by id, and what speaks against its being whole."""
 
     total: int | None = None
-    rows: dict[int, Row] = field(default_factory=dict)
+    rows: dict[int, ForgeRepository] = field(default_factory=dict)
     repeated: int = 0
     moved: bool = False
 
-    def add(self, rows: Sequence[Row]) -> None:
+    def add(self, rows: Sequence[ForgeRepository]) -> None:
         for row in rows:
             self.repeated += row.id in self.rows
             self.rows[row.id] = row
@@ -93,15 +93,14 @@ def list_repositories(
     paths = {f"organisation {name}": f"orgs/{quote(name, safe='')}/repos" for name in organizations}
     if own:
         paths["the account itself"] = "user/repos"
-    rows: dict[int, Row] = {}
+    rows: dict[int, ForgeRepository] = {}
     gaps: list[str] = []
     with ThreadPoolExecutor(WORKERS, thread_name_prefix="inventory") as pool:
         for place, path in paths.items():
-            found, gap = _read_until_whole(api, pool, path, size, progress)
+            found, gap = _read_until_whole(_Pages(forge, api, path, size), pool, progress)
             rows |= found
             gaps += [f"{place}: {gap}"] if gap else []
-    repositories = [to_repository(forge, rows[number]) for number in sorted(rows)]
-    return Listing(forge=forge, repositories=tuple(repositories), gaps=tuple(gaps))
+    return Listing(forge=forge, repositories=tuple(rows[number] for number in sorted(rows)), gaps=tuple(gaps))
 
 
 def find_repository(forge: str, api: GiteaApi, *, id: int | None = None, name: str = "") -> ForgeRepository | None:
@@ -140,14 +139,30 @@ def _page_size(api: GiteaApi) -> int:
     return max(min(int(told), LARGEST_PAGE), 1)
 
 
+@dataclass(frozen=True)
+class _Pages:
+    """The pages of one list. Each is parsed where it was read: while others are waited for."""
+
+    forge: str
+    api: GiteaApi
+    path: str
+    size: int
+
+    def read(self, number: int) -> tuple[Response, list[ForgeRepository]]:
+        return self.api.read(self.path, {"limit": self.size, "page": number}, self._parse)
+
+    def _parse(self, answer: Response) -> tuple[Response, list[ForgeRepository]]:
+        return answer, [to_repository(self.forge, row) for row in _parsed(_ROWS, answer) or ()]
+
+
 def _read_until_whole(
-    api: GiteaApi, pool: ThreadPoolExecutor, path: str, size: int, progress: Callable[[int, int], None]
-) -> tuple[dict[int, Row], str]:
-    """All rows that were seen, and what is missing in words; empty where nothing is."""
-    seen: dict[int, Row] = {}
+    pages: _Pages, pool: ThreadPoolExecutor, progress: Callable[[int, int], None]
+) -> tuple[dict[int, ForgeRepository], str]:
+    """All repositories that were seen, and what is missing in words; empty where nothing is."""
+    seen: dict[int, ForgeRepository] = {}
     before: Scan | None = None
     for _ in range(SCANS):
-        scan = _scan(api, pool, path, size, progress)
+        scan = _scan(pages, pool, progress)
         if scan.whole:
             return scan.rows, ""
         seen |= scan.rows
@@ -162,40 +177,22 @@ def _read_until_whole(
     return seen, f"the list changed or repeated itself in {SCANS} scans; take the inventory again"
 
 
-def _scan(api: GiteaApi, pool: ThreadPoolExecutor, path: str, size: int, progress: Callable[[int, int], None]) -> Scan:
-    first = api.get(path, limit=size, page=1)
+def _scan(pages: _Pages, pool: ThreadPoolExecutor, progress: Callable[[int, int], None]) -> Scan:
+    """Read the first page, which tells how many there are, then all others at once."""
+    first, rows = pages.read(1)
     last = first.page("last") or (1 if first.page("next") is None else 2)
     scan = Scan(total=first.total)
-    for number, answer, rows in _pages(api, pool, path, size, first, last):
-        scan.add(rows)
-        scan.moved |= answer.total != scan.total or (answer.page("next") is None) != (number == last)
-        progress(len(scan.rows), scan.total or len(scan.rows))
-    return scan
-
-
-def _pages(
-    api: GiteaApi, pool: ThreadPoolExecutor, path: str, size: int, first: Response, last: int
-) -> Iterator[tuple[int, Response, list[Row]]]:
-    """The first page, which tells how many there are, then the others as they were asked for at once."""
-
-    def read(number: int) -> tuple[int, Response, list[Row]]:
-        answer = api.get(path, limit=size, page=number)
-        return number, answer, _rows(answer)
-
-    # Asked for before the first page is parsed: parsing takes as long as a quick server's answer.
-    others = [pool.submit(read, number) for number in range(2, last + 1)]
+    others = [pool.submit(pages.read, number) for number in range(2, last + 1)]
     try:
-        yield 1, first, _rows(first)
-        for other in others:
-            yield other.result()
+        for number in range(1, last + 1):
+            answer, rows = (first, rows) if number == 1 else others[number - 2].result()
+            scan.add(rows)
+            scan.moved |= answer.total != scan.total or (answer.page("next") is None) != (number == last)
+            progress(len(scan.rows), scan.total or len(scan.rows))
     finally:
         for other in others:
             other.cancel()
-
-
-def _rows(answer: Response) -> list[Row]:
-    rows = _parsed(_ROWS, answer)
-    return rows or []
+    return scan
 
 
 def _parsed(adapter: TypeAdapter[_Value], answer: Response) -> _Value:

@@ -101,7 +101,10 @@ class Listed:
     @property
     def hosts(self) -> set[str]:
         """Names by which git reaches the forge: ssh may have one of its own."""
-        places = (_split(address) for one in self.listing.repositories for address in one.addresses)
+        addresses = (address for one in self.listing.repositories for address in one.addresses)
+        # One address a host is taken apart; of thousands that takes as long as reading them.
+        examples = {address.rsplit("/", 2)[0].rpartition(":")[0] or address: address for address in addresses}
+        places = map(_split, examples.values())
         return {self.host, *(place[0] for place in places if place is not None)}
 
 

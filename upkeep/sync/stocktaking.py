@@ -9,15 +9,18 @@ and always agrees with the registry as it is.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from pydantic import BaseModel
+from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.orm import Session
 
 from upkeep.config import GiteaForgeSettings, GitHubForgeSettings, Settings
@@ -94,22 +97,21 @@ def take(
     """Read the lists of all forges, or of one, and compare. Raises what `listed_forges` and `Lister` raise; lists that
     were read before an error are kept. Those of forges that are listed no longer are forgotten."""
     chosen_forges = listed_forges(settings, forge)
+    lists = []
     for name, chosen in chosen_forges.items():
         lister = open_lister(name, chosen)
         listing = lister.list_repositories(chosen.orgs, own=chosen.user_repos, progress=partial(progress, name))
         with database.session() as session:
             entries, ids = _entries(session), _ids(session)
         listed = Listed(listing, datetime.now(UTC), host_of(chosen), {})
-        singly = _ask(lister, questions(entries, listed, ids))
-        listed = Listed(listing, listed.at, listed.host, singly)
+        listed = replace(listed, singly=_ask(lister, questions(entries, listed, ids)))
         with database.session() as session:
             _keep(session, listed, ids_to_keep(entries, [listed], ids), run_id)
+        lists.append(listed)
     with database.session() as session:
         if forge is None:
             session.execute(sa.delete(forge_listings).where(forge_listings.c.forge.not_in(chosen_forges)))
-        found = kept(session, chosen_forges)
-    assert found is not None
-    return found
+        return compare(_entries(session), lists, _ids(session), datetime.now(UTC))
 
 
 def report(
@@ -124,10 +126,11 @@ def report(
 
 def kept(session: Session, names: Collection[str] | None = None, now: datetime | None = None) -> Inventory | None:
     """The same of the forges of these names, or of all that have a list."""
-    query = sa.select(forge_listings).order_by(forge_listings.c.forge)
+    columns = [column for column in forge_listings.c if column.name != "body"]
+    query = sa.select(*columns, sa.cast(forge_listings.c.body, sa.Text).label("body"))
     if names is not None:
         query = query.where(forge_listings.c.forge.in_(names))
-    lists = [_listed(row) for row in session.execute(query)]
+    lists = [_listed(row) for row in session.execute(query.order_by(forge_listings.c.forge))]
     return compare(_entries(session), lists, _ids(session), now or datetime.now(UTC)) if lists else None
 
 
@@ -156,19 +159,12 @@ def _ids(session: Session) -> dict[Name, int]:
 
 def _keep(session: Session, listed: Listed, new_ids: Mapping[Name, int], run_id: str | None) -> None:
     listing = listed.listing
-    body = {
-        "repositories": [one.model_dump(mode="json") for one in listing.repositories],
-        "gaps": listing.gaps,
-        "singly": [
-            [name[1], one.model_dump(mode="json") if one is not None else None] for name, one in listed.singly.items()
-        ],
-    }
     values = {
         "forge": listing.forge,
         "host": listed.host,
         "listed_at": listed.at,
         "complete": listing.complete,
-        "body": text.escape(body),
+        "body": sa.cast(sa.literal(_written(listed), sa.Text), JSONB),
     }
     row = insert(forge_listings).values(values)
     session.execute(row.on_conflict_do_update(index_elements=["forge"], set_=values))
@@ -191,12 +187,30 @@ def _keep(session: Session, listed: Listed, new_ids: Mapping[Name, int], run_id:
     )
 
 
+def _written(listed: Listed) -> str:
+    """The JSON of a list. It has megabytes, so it is walked only if it holds what JSONB does not take."""
+    body = _Body(
+        repositories=listed.listing.repositories,
+        gaps=listed.listing.gaps,
+        singly=tuple((name[1], one) for name, one in listed.singly.items()),
+    )
+    content = body.model_dump_json()
+    if "\\u0000" in content or text.ESCAPE in content:
+        return json.dumps(text.escape(json.loads(content)))
+    return content
+
+
 def _listed(row: Any) -> Listed:
-    body = text.unescape(row.body)
-    repositories = tuple(ForgeRepository.model_validate(one) for one in body["repositories"])
-    singly = {
-        (row.forge, name): ForgeRepository.model_validate(one) if one is not None else None
-        for name, one in body["singly"]
-    }
-    listing = Listing(forge=row.forge, repositories=repositories, gaps=tuple(body["gaps"]))
+    content = row.body if text.ESCAPE not in row.body else json.dumps(text.unescape(json.loads(row.body)))
+    body = _Body.model_validate_json(content)
+    listing = Listing(forge=row.forge, repositories=body.repositories, gaps=body.gaps)
+    singly = {(row.forge, name): one for name, one in body.singly}
     return Listed(listing, row.listed_at.astimezone(UTC), row.host, singly)
+
+
+class _Body(BaseModel):
+    """What is stored of a list."""
+
+    repositories: tuple[ForgeRepository, ...]
+    gaps: tuple[str, ...]
+    singly: tuple[tuple[str, ForgeRepository | None], ...]

@@ -229,3 +229,12 @@ def test_a_report_says_how_old_the_sync_is(
         found = kept(database, now=now + later)
         assert found is not None
         assert found.registered[0].age == band
+
+
+def test_whatever_a_description_says_is_kept_as_it_is(settings: Settings, database: Database, gitea: Gitea) -> None:
+    words = ["a \x00 in it", "␛0000", "a \\u0000 that is none", "größe \U0001f600", "'; DROP TABLE x; --"]
+    for number, text in enumerate(words):
+        gitea.lists(f"coulomb/r{number}", description=text)
+    taken = take(settings, database)
+    assert [one.description for one in taken.unregistered] == words
+    assert [one.description for one in kept(database).unregistered] == words  # type: ignore[union-attr]
