@@ -134,6 +134,7 @@ class Pair:
     dashboard: RepoBuilder
     database: Database
     hosted: Persons | None = None
+    server: GitHub | Gitea | None = None
     environment: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -143,6 +144,12 @@ class Pair:
     @property
     def settings(self) -> Settings:
         return load(self.config)
+
+    @property
+    def network(self) -> GitHub | Gitea:
+        """The fake that the dashboard is on, for its requests and for faults."""
+        assert self.server is not None
+        return self.server
 
     @property
     def forge(self) -> Forge:
@@ -211,7 +218,7 @@ def make_pair(
     address = gitea.url if gitea else "http://127.0.0.1:1"
     _settings(folder, upstream, hosted.url if hosted else dashboard.url, name, more, address)
     environment = dict(github.env) if github else gitea.env if gitea else {}
-    yield Pair(folder, app, upstream, dashboard, database, hosted, environment)
+    yield Pair(folder, app, upstream, dashboard, database, hosted, github or gitea, environment)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Killed at every boundary, raced, refused by the forge: afterwards one more update, and every promise holds.
 
-The process really dies (SIGKILL to itself), on GitHub's fake and on the local forge; the next run is a new process's.
+The process really dies (SIGKILL to itself), on the fakes of GitHub and Gitea and on the local forge; the next run is a
+new process's.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import psycopg
 import pytest
 
 from tests.support import updates
-from tests.support.github import GitHub
 from tests.support.updates import CART, REPO, Pair, cart, make_pair
 from upkeep.content.ranges import BRANCH_PREFIX
 from upkeep.database.locks import holder_of
@@ -71,13 +71,13 @@ def finished(pair: Pair) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("step", STEPS)
-def test_killed_at_any_step_the_next_run_finishes_on_github(github_pair: Pair, step: str) -> None:
-    github_pair.update()
-    github_pair.push({CART: cart("cart opened")})
-    done = github_pair.killed_at(step)
+def test_killed_at_any_step_the_next_run_finishes_on_a_forge_over_the_network(remote_pair: Pair, step: str) -> None:
+    remote_pair.update()
+    remote_pair.push({CART: cart("cart opened")})
+    done = remote_pair.killed_at(step)
     assert done.returncode == -9, done.stderr
-    github_pair.update()
-    finished(github_pair)
+    remote_pair.update()
+    finished(remote_pair)
 
 
 @pytest.mark.parametrize("step", ["push", "create", "read_back", "close", "state"])
@@ -134,38 +134,39 @@ def test_a_live_holder_is_never_overridden_not_even_by_force(pair: Pair) -> None
         ("PATCH /repos/.*/pulls/", {"status": 409}),
     ],
 )
-def test_a_forge_in_trouble_ends_in_one_pull_request(
-    github_pair: Pair, github: GitHub, route: str, what: dict[str, object]
-) -> None:
-    github_pair.update()
-    github_pair.push({CART: cart("cart opened")})
-    github.fault(route, **what)
+def test_a_forge_in_trouble_ends_in_one_pull_request(remote_pair: Pair, route: str, what: dict[str, object]) -> None:
+    forge = remote_pair.network
+    remote_pair.update()
+    remote_pair.push({CART: cart("cart opened")})
+    fault = forge.fault(route.replace(" /", " .*/"), **what)
     with suppress(ForgeError):
-        github_pair.update()
-    promises_hold(github_pair)
-    github_pair.update()
-    finished(github_pair)
+        remote_pair.update()
+    assert fault.times == 0
+    promises_hold(remote_pair)
+    remote_pair.update()
+    finished(remote_pair)
 
 
-def test_a_rate_limit_is_told_with_its_wait_and_cured_by_the_next_run(github_pair: Pair, github: GitHub) -> None:
-    github.fault("POST /repos/.*/pulls$", status=429, headers={"Retry-After": "3600"}, times=9)
+def test_a_rate_limit_is_told_with_its_wait_and_cured_by_the_next_run(remote_pair: Pair) -> None:
+    fault = remote_pair.network.fault("POST .*/pulls$", status=429, headers={"Retry-After": "3600"}, times=9)
     with pytest.raises(RateLimited) as caught:
-        github_pair.update()
+        remote_pair.update()
     assert caught.value.details["seconds"] == pytest.approx(3600, abs=60)
-    promises_hold(github_pair)
-    github.server.faults.clear()
-    github_pair.update()
-    finished(github_pair)
+    promises_hold(remote_pair)
+    fault.times = 0
+    remote_pair.update()
+    finished(remote_pair)
 
 
-def test_an_update_takes_at_most_four_forge_calls(github_pair: Pair, github: GitHub) -> None:
-    github_pair.update()
-    assert len(github.requests) <= 4
-    seen = len(github.requests)
-    github_pair.push({CART: cart("cart opened")})
-    github_pair.update()
-    assert [f"{each.method}" for each in github.requests[seen:]].count("POST") == 1
-    assert len(github.requests) - seen <= 4
+def test_an_update_takes_at_most_four_forge_calls(remote_pair: Pair) -> None:
+    requests = remote_pair.network.requests
+    remote_pair.update()
+    assert len(requests) <= 4
+    seen = len(requests)
+    remote_pair.push({CART: cart("cart opened")})
+    remote_pair.update()
+    assert [f"{each.method}" for each in requests[seen:]].count("POST") == 1
+    assert len(requests) - seen <= 4
 
 
 def test_a_database_that_goes_away_in_the_middle_loses_nothing(pair: Pair, database_url: str) -> None:
