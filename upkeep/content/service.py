@@ -20,6 +20,7 @@ from upkeep.config import Settings
 from upkeep.content import evidence, proposal, ranges
 from upkeep.content.desk import Desk, UpstreamHistory, open_desk
 from upkeep.content.folder import EVIDENCE
+from upkeep.content.horizon import begin_of_list, remember
 from upkeep.content.ranges import BRANCH_PREFIX, Proposed, RangePlan
 from upkeep.content.records import ChangeSet, CommitLine, GeneratedContent, PublishedUpdate, UpstreamHead
 from upkeep.content.upstream import Upstream
@@ -57,12 +58,16 @@ def observe(desk: Desk) -> UpstreamHead:
 def plan(desk: Desk, head: UpstreamHead) -> ChangeSet:
     """Decide what `head` asks for, from what the forge and the target's base branch say."""
     base_sha = desk.fetch_target()
-    listed = desk.forge.pull_requests(desk.watch.target.repo, branch_prefix=BRANCH_PREFIX)
+    recorded = _described(desk, base_sha)
+    since = begin_of_list(desk, head.sha, recorded)
+    listed = desk.forge.pull_requests(desk.watch.target.repo, branch_prefix=BRANCH_PREFIX, since=since)
     desk.listing.put(listed)
-    proposed = [_judge(desk, each, base_sha) for each in listed if _is_ours(desk, each)]
+    ours = [each for each in listed if _is_ours(desk, each)]
+    remember(desk, ours, since, recorded)
+    proposed = [_judge(desk, each, base_sha) for each in ours]
     decided = ranges.decide(
         head.sha,
-        recorded=_described(desk, base_sha),
+        recorded=recorded,
         begin_after=_begin_after(desk),
         proposed=proposed,
         history=UpstreamHistory(desk.upstream),

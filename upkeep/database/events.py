@@ -13,6 +13,7 @@ summary holds references and numbers: shas, URLs, counts, seconds, reason codes.
     agent.ended      the fields of upkeep.agents.base.Usage, seconds, failed? (the error's code)
     pr.created, pr.adopted, pr.superseded, pr.closed       url
     pr.edited, pr.reopened                                 url
+    pr.listed        since, recorded                       from when on the next list may begin
     state.written, state.rebuilt                           the fields that changed
     lock.taken_over  holder, by force or not
 """
@@ -51,6 +52,7 @@ class EventType(StrEnum):
     PR_CLOSED = "pr.closed"
     PR_EDITED = "pr.edited"
     PR_REOPENED = "pr.reopened"
+    PR_LISTED = "pr.listed"
     STATE_WRITTEN = "state.written"
     STATE_REBUILT = "state.rebuilt"
     LOCK_TAKEN_OVER = "lock.taken_over"
@@ -129,6 +131,20 @@ def of_subject(session: Session, system: str, subject: str, *, limit: int = 100)
     """The newest events of a subject, newest first."""
     chosen = (events.c.system == system) & (events.c.subject == subject)
     return _read(session, sa.select(events).where(chosen).order_by(events.c.id.desc()).limit(limit))
+
+
+def newest_of(session: Session, system: str, subject: str, type: EventType) -> Event | None:
+    """The newest event of one type of a subject."""
+    chosen = (events.c.system == system) & (events.c.subject == subject) & (events.c.type == str(type))
+    found = _read(session, sa.select(events).where(chosen).order_by(events.c.id.desc()).limit(1))
+    return found[0] if found else None
+
+
+def was_proposed(session: Session, system: str, subject: str, head: str) -> bool:
+    """Whether a run of this subject ended with a pull request for an upstream head."""
+    ended = (events.c.system == system) & (events.c.subject == subject) & (events.c.type == EventType.RUN_ENDED.value)
+    of_head = (events.c.summary["head"].astext == head) & events.c.summary.has_key("pr_url")
+    return bool(session.execute(sa.select(sa.exists().where(ended, of_head))).scalar())
 
 
 _SETTLED = "age(upkeep.events.xmin) > age(pg_snapshot_xmin(pg_current_snapshot())::xid)"
