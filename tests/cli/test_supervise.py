@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cli.supervise import LONGEST_DELAY_SECONDS, MOST_FAILURES, Service, ServiceFailed, Supervisor, restart_delay, tail
+from tests.support import waiting
 from upkeep import reaper
 
 PYTHON = sys.executable
@@ -44,13 +45,15 @@ def service(tmp_path: Path, code: str, name: str = "web", **options: object) -> 
     return Service(name, [PYTHON, "-u", "-c", code], ENVIRONMENT, tmp_path / "logs" / f"{name}.log", **options)  # type: ignore[arg-type]
 
 
-def until(condition: object, supervisor: Supervisor | None = None, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline, "it did not come to that"
-        if supervisor is not None:
+def until(condition: Callable[[], object], supervisor: Supervisor | None = None) -> None:
+    """Wait for it; with `supervisor`, while that looks after its services."""
+
+    def holds() -> object:
+        if not (answer := condition()) and supervisor is not None:
             supervisor.check()
-        time.sleep(0.01)
+        return answer
+
+    waiting.until(holds, pause=0.01)
 
 
 def pids(log: Path) -> list[int]:

@@ -7,10 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import pytest
 from cli.services import reserved_port
 from tests.support.repositories import MakeRepository
 from tests.support.updates import CART, WATCH, Pair, cart, make_pair
+from tests.support.waiting import until
 from tests.support.workplans import plan, task
 from upkeep.database import events
 from upkeep.database.events import Outcome
@@ -26,17 +26,8 @@ from upkeep.database.server import Database, connect
 from upkeep.errors import ConfigError
 
 UPKEEP = Path(sys.executable).with_name("upkeep")
-START_SECONDS = 150.0
 
 ENDLESS_HOOK = "#!/bin/sh\necho $$ > {}\nexec sleep 600\n"
-
-
-def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"{what} did not happen within {seconds:.0f} s"
-        time.sleep(0.2)
-    return found
 
 
 class Up:
@@ -61,7 +52,7 @@ class Up:
     def api_answers(self) -> bool:
         (url,) = re.findall(r"API\s+(http\S+)", self.said())
         try:
-            with urllib.request.urlopen(f"{url}/state/health", timeout=30) as response:
+            with urllib.request.urlopen(f"{url}/state/health", timeout=120) as response:
                 return bool(json.load(response)["status"] == "ok")
         except OSError:
             return False
@@ -71,7 +62,7 @@ class Up:
             assert self.process.poll() is None, self.said()
             return "Ctrl-C stops everything." in self.said()
 
-        until(ready, START_SECONDS, "the start")
+        until(ready, "the start", pause=0.2)
 
     def ask(self, query: str, **variables: Any) -> dict[str, Any]:
         request = urllib.request.Request(
@@ -79,7 +70,7 @@ class Up:
             json.dumps({"query": query, "variables": variables}).encode(),
             {"content-type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=30) as response:
+        with urllib.request.urlopen(request, timeout=120) as response:
             answer = json.load(response)
         assert "errors" not in answer, answer["errors"]
         return answer["data"]  # type: ignore[no-any-return]
@@ -159,42 +150,42 @@ def started(slow_pair: Pair, tmp_path: Path) -> Iterator[Up]:
         if up.process.poll() is None:
             up.process.kill()
         up.process.wait()
-        until(lambda: not processes_of(up.home), 60, "the end of every process")
+        until(lambda: not processes_of(up.home), "the end of every process", pause=0.2)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_a_commit_becomes_a_pull_request_with_no_command_typed(slow_pair: Pair, started: Up) -> None:
     first = slow_pair.upstream.head("main")
-    until(lambda: f"autoupdate/analytics/{first}" in slow_pair.branches(), 120, "the first pull request")
+    until(lambda: f"autoupdate/analytics/{first}" in slow_pair.branches(), "the first pull request", pause=0.2)
 
     head = slow_pair.push({CART: cart("cart opened", "cart closed")}, "Add the cart")
-    until(lambda: f"autoupdate/analytics/{head}" in slow_pair.branches(), 120, "the pull request")
-    until(lambda: {run["status"] for run in started.runs(WATCH)} == {"SUCCESS"}, 60, "the end of the runs")
+    until(lambda: f"autoupdate/analytics/{head}" in slow_pair.branches(), "the pull request", pause=0.2)
+    until(lambda: {run["status"] for run in started.runs(WATCH)} == {"SUCCESS"}, "the end of the runs", pause=0.2)
     assert len(started.runs(WATCH)) == 2
 
     # A repository that was never synced: the sensor asks for a run. What a command does then needs none.
-    assert until(lambda: started.syncs("sample"), 120, "the sync by the sensor")["sensor"] != ""
+    assert until(lambda: started.syncs("sample"), "the sync by the sensor", pause=0.2)["sensor"] != ""
     command = [str(UPKEEP), "--config", str(slow_pair.config), "sync", "sample"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("UPKEEP_", "DAGSTER"))}
     subprocess.run(command, env=environment, capture_output=True, timeout=120, check=True)
-    assert until(lambda: "cli" in started.syncs("sample"), 60, "the sync by the command")
+    assert until(lambda: "cli" in started.syncs("sample"), "the sync by the command", pause=0.2)
     assert started.syncs("sample")["cli"] == ""
 
-    waits_for = until(lambda: pushing(slow_pair), 120, "the push that hangs")
+    waits_for = until(lambda: pushing(slow_pair), "the push that hangs", pause=0.2)
     (slow,) = [run for run in started.runs("slow") if run["status"] == "STARTED"]
     cancel = "mutation($id: String!) { terminateRun(runId: $id) { __typename } }"
     assert started.ask(cancel, id=slow["runId"])["terminateRun"]["__typename"] == "TerminateRunSuccess"
-    until(lambda: started.runs("slow")[0]["status"] == "CANCELED", 60, "the end of the cancelled run")
-    until(lambda: not alive(waits_for), 10, "the end of the push")
+    until(lambda: started.runs("slow")[0]["status"] == "CANCELED", "the end of the cancelled run", pause=0.2)
+    until(lambda: not alive(waits_for), "the end of the push", pause=0.2)
 
     assert started.api_answers()
     (web,) = [line.split()[0] for line in processes_of(started.home) if " web --host " in line]
     os.kill(int(web), signal.SIGKILL)
-    until(lambda: "web ended with status -9; starts again" in started.said(), 30, "the notice")
-    until(started.api_answers, 60, "the API again")
+    until(lambda: "web ended with status -9; starts again" in started.said(), "the notice", pause=0.2)
+    until(started.api_answers, "the API again", pause=0.2)
 
     started.process.send_signal(signal.SIGTERM)
-    assert started.process.wait(60) == 0
+    assert started.process.wait(120) == 0
     assert started.said().endswith("stopped\n")
     assert processes_of(started.home) == []
     with connect(started.home) as own, own.session() as session:
@@ -202,19 +193,19 @@ def test_a_commit_becomes_a_pull_request_with_no_command_typed(slow_pair: Pair, 
         assert events.open_runs(session) == []
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_killing_it_leaves_no_process_and_the_next_start_closes_what_was_open(slow_pair: Pair, started: Up) -> None:
-    waits_for = until(lambda: pushing(slow_pair), 120, "the push that hangs")
+    waits_for = until(lambda: pushing(slow_pair), "the push that hangs", pause=0.2)
     (slow,) = [run for run in started.runs("slow") if run["status"] == "STARTED"]
     second = subprocess.run(
-        [str(UPKEEP), "--config", str(slow_pair.config), "up"], capture_output=True, text=True, timeout=60, check=False
+        [str(UPKEEP), "--config", str(slow_pair.config), "up"], capture_output=True, text=True, timeout=150, check=False
     )
     assert second.returncode == 1
     assert f"runs already for {started.home}" in second.stderr
 
     started.process.kill()
     started.process.wait()
-    until(lambda: not processes_of(started.home) and not alive(waits_for), 60, "the end of every process")
+    until(lambda: not processes_of(started.home) and not alive(waits_for), "the end of every process", pause=0.2)
 
     again = Up(slow_pair.config, started.home)
     try:
@@ -223,7 +214,7 @@ def test_killing_it_leaves_no_process_and_the_next_start_closes_what_was_open(sl
         assert statuses[slow["runId"]] in ("FAILURE", "CANCELED")
     finally:
         again.process.send_signal(signal.SIGTERM)
-        assert again.process.wait(60) == 0
+        assert again.process.wait(120) == 0
     assert processes_of(started.home) == []
 
 

@@ -4,8 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
@@ -14,6 +12,7 @@ import yaml
 from dagster import DagsterInstance
 
 from orchestration.storage import home_of_instance
+from tests.support.waiting import until
 from upkeep.database import supervisor
 from upkeep.database.server import Database, connect
 
@@ -56,13 +55,6 @@ def tables(url: str) -> dict[str, set[str]]:
 
 def serves(home: Path) -> bool:
     return supervisor.ready(home / "database" / "data")
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen within 60 s"
-        time.sleep(0.02)
 
 
 def test_the_repositorys_own_instance_file_names_this_storage() -> None:

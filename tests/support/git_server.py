@@ -29,8 +29,8 @@ class Fault:
     """What goes wrong with the next `times` requests whose path or query contains `where`.
 
     `drop-request`: the connection ends while the body is read, nothing was done. `drop-response`: git did its work, the
-    answer never arrives. `hang`: no answer until the server is closed. `status`: that status with `words` as body.
-    `redirect`: to the same path below `to`. `garbage`: 200 and a page of HTML.
+    answer never arrives. `hang`: no answer until `let_go`, or until the server is closed. `status`: that status with
+    `words` as body. `redirect`: to the same path below `to`. `garbage`: 200 and a page of HTML.
     """
 
     kind: Kind
@@ -58,7 +58,7 @@ class GitServer:
         self.requests: list[Request] = []
         self._faults: list[Fault] = []
         self._lock = threading.Lock()
-        self._closing = threading.Event()
+        self._let_go = threading.Event()
         self._http = _Server(("127.0.0.1", 0), _Handler)
         self._http.owner = self
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -91,6 +91,10 @@ class GitServer:
         with self._lock:
             self._faults.clear()
 
+    def let_go(self) -> None:
+        """End what hangs, now and from now on: the connections close without an answer."""
+        self._let_go.set()
+
     def hook(self, name: str, hook: str, script: str) -> None:
         """Install a server-side hook (`pre-receive`, `update`): a shell script's text."""
         file = self.root / name / "hooks" / hook
@@ -99,7 +103,7 @@ class GitServer:
         file.chmod(0o755)
 
     def close(self) -> None:
-        self._closing.set()
+        self.let_go()
         self._http.shutdown()
         self._http.server_close()
         self._thread.join()
@@ -112,8 +116,8 @@ class GitServer:
                     return fault
         return None
 
-    def wait_for_close(self) -> None:
-        self._closing.wait(60)
+    def hang(self) -> None:
+        self._let_go.wait()
 
 
 def read_body(handler: BaseHTTPRequestHandler) -> bytes:
@@ -209,7 +213,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _fail(self, owner: GitServer, fault: Fault) -> None:
         if fault.kind == "hang":
-            owner.wait_for_close()
+            owner.hang()
             self._hang_up()
         elif fault.kind == "redirect":
             self._answer(302, {"Location": fault.to + self.path}, b"")

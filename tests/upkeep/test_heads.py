@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from tests.support.git_server import GitServer
 from tests.support.repositories import MakeRepository, RepoBuilder
+from tests.support.waiting import until
 from upkeep.errors import BranchGone, RemoteUnavailable
 from upkeep.heads import HeadRequest, HeadResult, _extra_headers, _pkt, _read_ref, _refs, poll
 
@@ -95,7 +97,14 @@ def test_one_that_hangs_and_one_that_refuses_cost_the_others_nothing(
     requests = [HeadRequest(f"slow{n}", slow, "main") for n in range(5)]
     requests += [HeadRequest("closed", "http://127.0.0.1:9/x.git", "main")]
     requests += [HeadRequest(f"good{n}", good, "main") for n in range(5)]
-    results = poll(requests, deadline=4, concurrency=8)
+
+    def let_go_when_the_others_are_served() -> None:
+        until(lambda: sum("good.git" in request.path for request in git_server.requests) == 5)
+        git_server.let_go()
+
+    with ThreadPoolExecutor(1) as beside:
+        beside.submit(let_go_when_the_others_are_served)
+        results = poll(requests, deadline=60, concurrency=8)
     assert {results[f"good{n}"].sha for n in range(5)} == {upstream.head()}
     for key in ("slow0", "slow4", "closed"):
         assert isinstance(results[key].error, RemoteUnavailable)

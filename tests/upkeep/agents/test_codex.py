@@ -413,7 +413,8 @@ class TestSandbox:
     def test_codex_own_that_fails_later_is_found_by_what_the_tools_returned(
         self, model_server: ModelServer, make_agent: MakeAgent, task: AgentTask, tmp_path: Path
     ) -> None:
-        broken = f'TMPDIR=$(dirname "$CODEX_HOME") exec {tool("codex")} "$@"'
+        bare = f"{tool('bwrap')} --unshare-user --disable-userns --dev-bind / /"
+        broken = f'TMPDIR=$(dirname "$CODEX_HOME") exec {bare} {tool("codex")} "$@"'
         shim = wrapper(tmp_path, f'case "$1" in exec) {broken};; *) exec {tool("codex")} "$@";; esac')
         model_server.script = play(CallTools(shell("echo a > a.txt")), Answer({"ok": True}))
         with pytest.raises(AgentError) as caught:

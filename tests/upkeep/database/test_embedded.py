@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ import psycopg
 import pytest
 
 from tests.support.tools import unavailable
+from tests.support.waiting import until
 from upkeep.database import binaries, locks, schema, supervisor
 from upkeep.database.embedded import Embedded
 from upkeep.database.server import connect
@@ -100,13 +100,6 @@ def ask(home: Path, question: str = "SELECT 1") -> object:
     with psycopg.connect(host=str(home / "database"), user="upkeep", dbname="upkeep") as connection:
         row = connection.execute(question).fetchone()  # type: ignore[arg-type]
         return row and row[0]
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen within 30 s"
-        time.sleep(0.01)
 
 
 def test_a_new_home_gets_a_server_and_the_last_one_out_leaves_no_process(tmp_path: Path) -> None:

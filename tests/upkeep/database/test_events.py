@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
 import psycopg
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from tests.support.waiting import until
 from upkeep.database import events
 from upkeep.database.events import EventType, Outcome
 from upkeep.database.server import Database
@@ -58,12 +57,14 @@ def test_a_reader_with_a_cursor_misses_nothing_that_commits_late(database: Datab
         with database.session() as session:
             assert events.after(session, 0) == []
         slow.commit()
+
     # Transactions of other tests on this server hold rows back, too: it counts them without looking where they are.
-    deadline = time.monotonic() + 30
-    seen: list[events.Event] = []
-    while len(seen) < 2 and time.monotonic() < deadline:
+    def both() -> list[events.Event]:
         with database.session() as session:
-            seen = events.after(session, 0)
+            found = events.after(session, 0)
+        return found if len(found) == 2 else []
+
+    seen = until(both)
     assert [event.subject for event in seen] == ["slow", "quick"]
     with database.session() as session:
         assert events.after(session, seen[-1].id) == []

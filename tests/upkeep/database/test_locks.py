@@ -6,8 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -16,6 +15,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
+from tests.support.waiting import until
 from upkeep.database import events, locks
 from upkeep.database.server import Database
 from upkeep.database.tables import locks as table
@@ -248,10 +248,3 @@ def test_a_holder_that_is_alive_is_not_proven_dead() -> None:
     assert locks.proven_dead(holder, now)
     alive = replace(holder, process_start=locks.reaper.start_time(parent) or 0)
     assert not locks.proven_dead(alive, now)
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen within 30 s"
-        time.sleep(0.01)
