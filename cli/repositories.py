@@ -65,7 +65,9 @@ def register(
     from cli.output import emit_json
     from upkeep.sync import registry
 
-    with open_hub() as (_, database), database.session() as session:
+    with open_hub() as (settings, database), database.session() as session:
+        if forge is not None:
+            settings.forge(forge)
         one = registry.register(
             session,
             path.expanduser(),

@@ -337,6 +337,10 @@ class Settings(Section):
         """Return one fork; ConfigError `config.unknown_fork` names the nearest."""
         return _named(self.forks, name, "fork", self.source)
 
+    def forge(self, name: str) -> ForgeSettings:
+        """Return one forge; ConfigError `config.unknown_forge` names the nearest."""
+        return _named(self.forges, name, "forge", self.source)
+
     def secrets(self) -> list[str]:
         """Every secret that we hold, for redaction and for the secret scan of outgoing text."""
         held = [getattr(forge, "token", None) for forge in self.forges.values()]

@@ -20,6 +20,7 @@ from fastapi import Path as InPath
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from upkeep.config import Name
+from upkeep.errors import ConfigError
 from upkeep.sync import ages, registry
 from upkeep.sync import dispatch as work
 from upkeep.sync.ages import Band
@@ -30,7 +31,7 @@ from web import etags
 from web.described import ETAG, UNCHANGED, headers, reading, writing
 from web.etags import IfNoneMatch
 from web.guards import who
-from web.hub import hub_of
+from web.hub import Hub, hub_of
 from web.problems import Refused
 
 router = APIRouter(prefix="/repos", tags=["repositories"])
@@ -187,7 +188,9 @@ def list_repositories(
 def register_repository(request: Request, new: NewRepository) -> Response:
     """Manage a repository, as `upkeep repos register` does. Nothing is synced yet: the hook, the next check or
     `upkeep sync` does that."""
-    with hub_of(request).session() as session:
+    hub = hub_of(request)
+    with hub.session() as session:
+        _require_forge(hub, new.forge)
         one = registry.register(
             session,
             Path(new.path),
@@ -229,6 +232,7 @@ def change_repository(request: Request, slug: Slug, change: Change, if_match: If
     hub = hub_of(request)
     with hub.session() as session:
         before = registry.find(session, slug, states=EVERY_STATE)
+    _require_forge(hub, change.forge)
     # A disk may not answer: nothing is held while it is asked.
     looked = registry.look(before, asked)
     with hub.session() as session:
@@ -281,6 +285,14 @@ def repository_findings(
         total=len(chosen),
         findings=chosen[offset : offset + limit],
     )
+
+
+def _require_forge(hub: Hub, name: str | None) -> None:
+    try:
+        if name is not None:
+            hub.settings.forge(name)
+    except ConfigError as error:
+        raise Refused(HTTPStatus.CONFLICT, error.message, code=error.reason, remedy=error.remedy) from error
 
 
 def represent(one: Managed, goal: ActiveGoal | None, now: datetime) -> Repository:

@@ -68,10 +68,30 @@ def test_what_cannot_be_a_name_is_not_ignored(hub: HubTerminal) -> None:
     assert len(hub.json("repos", "list", "--all")) == 1
 
 
-@pytest.mark.parametrize("path", ["nowhere", "."])
-def test_what_is_no_repository_is_refused(hub: HubTerminal, tmp_path: Path, path: str) -> None:
-    error = hub.error("repos", "register", str(tmp_path / path))
-    assert error.reason == "sync.unreachable"
+def test_what_is_no_repository_is_refused_with_what_is_there_instead(
+    hub: HubTerminal, tmp_path: Path, make_repository: MakeRepository
+) -> None:
+    (tmp_path / "empty").mkdir()
+    inside = hub.sample.path / "workplans"
+    bare = hub.sample.bare_clone(tmp_path / "bare.git").path
+    for path, why, remedy in (
+        (tmp_path / "nowhere", "there is no such folder", "Clone it there"),
+        (tmp_path / "empty", "it has no .git", "Clone it there"),
+        (inside, f"it lies inside the one at {hub.sample.path}", f"upkeep repos register {hub.sample.path}"),
+        (bare, "it is a bare repository", "Clone it"),
+        (hub.sample.path / "workplans" / "a.md", "it lies inside", "Register that"),
+    ):
+        error = hub.error("repos", "register", str(path))
+        assert error.reason == "sync.unreachable"
+        assert why in error.message
+        assert remedy in error.remedy
+
+
+def test_a_forge_that_is_not_configured_is_refused(hub: HubTerminal, make_repository: MakeRepository) -> None:
+    error = hub.error("repos", "register", str(make_repository("other").path), "--forge", "heer")
+    assert error.reason == "config.unknown_forge"
+    assert "did you mean here" in error.message
+    assert len(hub.json("repos", "list", "--all")) == 1
 
 
 def test_a_goal_by_command_comes_before_the_configured_one(hub: HubTerminal) -> None:

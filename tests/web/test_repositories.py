@@ -76,6 +76,9 @@ def test_a_change_of_its_place_looks_there(api: Api, make_repository: MakeReposi
     problem = api.problem("PATCH", "/repos/other/", 409, token="write", json={"path": "/nowhere"})
     assert problem["code"] == "sync.unreachable"
     assert api.get("/repos/other/")["path"] == str(moved.path)
+    for method, path in (("PATCH", "/repos/other/"), ("POST", "/repos/")):
+        body = {"forge": "heer", "path": str(moved.path)}
+        assert api.problem(method, path, 409, token="write", json=body)["code"] == "config.unknown_forge"
 
 
 def test_what_stands_in_the_configuration_is_changed_there(api: Api) -> None:

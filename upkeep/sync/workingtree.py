@@ -105,10 +105,11 @@ class WorkingTree:
             shared = git_dir / "commondir"
             common = (git_dir / _words_of(shared)).resolve() if shared.is_file() else git_dir
         except (OSError, ValueError, RuntimeError) as error:
+            why, remedy = _why_not(path, error)
             raise RepositoryNotReady(
-                f"there is no working tree of a git repository at {path}: {_words(error)}",
+                f"there is no working tree of a git repository at {path}: {why}",
                 code="sync.unreachable",
-                remedy="Clone it there, mount its disk, or register another path (`upkeep repos register`).",
+                remedy=remedy,
                 path=str(path),
             ) from error
         return cls(root, git_dir, common)
@@ -272,6 +273,24 @@ class WorkingTree:
             with contextlib.suppress(OSError):
                 if time.time() - old.lstat().st_mtime > 3600:
                     old.unlink()
+
+
+def _why_not(path: Path, error: BaseException) -> tuple[str, str]:
+    """Why a path is no working tree, and what to do, in words."""
+    remedy = "Clone it there, mount its disk, or register another path (`upkeep repos register`)."
+    try:
+        if not path.exists():
+            return "there is no such folder", remedy
+        if (path / "HEAD").is_file() and (path / "objects").is_dir():
+            return "it is a bare repository, without files", "Clone it, and register the clone."
+        if not (path / ".git").exists():
+            around = next((folder for folder in path.resolve().parents if (folder / ".git").exists()), None)
+            if around is not None:
+                return f"it lies inside the one at {around}", f"Register that: `upkeep repos register {around}`."
+            return "it has no .git", remedy
+    except (OSError, RuntimeError):
+        pass  # what the error itself says is as good
+    return _words(error), remedy
 
 
 def _words_of(file: Path, largest: int = REF_BYTES) -> str:
