@@ -240,7 +240,7 @@ def test_a_disk_that_does_not_answer_costs_its_own_repository_only(
 
     try:
         for _ in range(2):
-            checked = survey.check(managing.database, looker=Looker(look, seconds=1.0))
+            checked = survey.check(managing.database, looker=Looker(look, seconds=5.0))
             assert checked.drifted.keys() == {"healthy", "sample"}
             assert "does not answer" in checked.unreachable["hanging"]
         assert asked.count("hanging") == 1
