@@ -7,7 +7,7 @@ WORKERS ?= 2
 export REPO ?=
 
 .PHONY: help demo up test test-long check bench lock tools clean \
-  fix-consistency fix-consistency-all install-hooks install-hooks-all
+  fix-consistency fix-consistency-all install-hooks install-hooks-all gitea-inventory
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 30
 
@@ -45,6 +45,9 @@ install-hooks: $(VENV)/.installed ## REPO=slug: its commits tell the hub
 
 install-hooks-all: $(VENV)/.installed ## The same for every managed repository
 	@$(BIN)/upkeep hooks install --all
+
+gitea-inventory: $(VENV)/.installed ## The forges' repositories against the managed ones
+	@$(BIN)/upkeep inventory
 
 tools: $(VENV)/.installed ## The programs that tests drive: gh, bwrap, the Mermaid checker, agent CLIs
 	@$(PYTHON) ops/install_tools.py mermaid gh agents sandbox

@@ -30,6 +30,7 @@ def make(*arguments: str) -> subprocess.CompletedProcess[str]:
     [
         ("fix-consistency-all", "upkeep sync --all --fix"),
         ("install-hooks-all", "upkeep hooks install --all"),
+        ("gitea-inventory", "upkeep inventory"),
         ("fix-consistency", 'upkeep sync "$REPO" --fix'),
         ("install-hooks", 'upkeep hooks install "$REPO"'),
     ],
