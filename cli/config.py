@@ -24,6 +24,7 @@ database_url: ${{UPKEEP_DATABASE_URL}}   # unset: an embedded PostgreSQL under h
 forges:
   here: {{kind: local}}                                # the embedded forge: bare repositories, `upkeep pr list`
   # github: {{kind: github, host: github.com}}         # {gh}
+  # gitea: {{kind: gitea, url: "https://git.example", token: "${{GITEA_TOKEN}}", orgs: [me]}}   # docs/gitea.md
 
 agents:
   scan: {{engine: scan}}                               # offline, deterministic, no model

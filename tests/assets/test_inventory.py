@@ -14,9 +14,10 @@ from orchestration.build import build_defs
 from orchestration.jobs import FORGE_INVENTORY
 from orchestration.schedules import default_schedules
 from sensors.sync_events import translate
-from tests.support.gitea import BOT, TOKEN_VARIABLE, Gitea
+from tests.support.gitea import BOT, Gitea
 from tests.support.hub import HubTerminal
 from tests.support.hub import hub as hub
+from tests.support.hub import hub_on_gitea as hub_on_gitea
 from upkeep.config import Settings, load
 from upkeep.database import events
 from upkeep.database.server import connect
@@ -25,19 +26,12 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 @pytest.fixture
-def forged(hub: HubTerminal, gitea: Gitea, monkeypatch: pytest.MonkeyPatch) -> HubTerminal:
+def forged(hub_on_gitea: HubTerminal, gitea: Gitea) -> HubTerminal:
     """The hub's `sample` on a forge, beside one that nobody manages and is old, and one that is new."""
-    for name, value in gitea.env.items():
-        monkeypatch.setenv(name, value)
-    configuration = hub.home.parent / "upkeep.yaml"
-    text = configuration.read_text().replace("path:", "forge: coulomb, repo: coulomb/sample, path:")
-    forge = f'{{kind: gitea, url: "{gitea.url}", token: "${{{TOKEN_VARIABLE}}}", orgs: [coulomb]}}'
-    configuration.write_text(f"{text}forges:\n  coulomb: {forge}\n")
     now = datetime.now(UTC)
-    gitea.lists("coulomb/sample")
     gitea.lists("coulomb/old", created_at=now - timedelta(days=40))
     gitea.lists("coulomb/young", created_at=now - timedelta(days=4))
-    return hub
+    return hub_on_gitea
 
 
 def execute() -> ExecuteInProcessResult:

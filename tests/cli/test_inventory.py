@@ -6,25 +6,19 @@ import json
 
 import pytest
 
-from tests.support.gitea import BOT, TOKEN_VARIABLE, Gitea
+from tests.support.gitea import BOT, Gitea
 from tests.support.hub import HubTerminal
 from tests.support.hub import hub as hub
+from tests.support.hub import hub_on_gitea as hub_on_gitea
 from upkeep.errors import ConfigError
 from upkeep.sync.inventory import Inventory
 
 
 @pytest.fixture
-def terminal(hub: HubTerminal, gitea: Gitea, monkeypatch: pytest.MonkeyPatch) -> HubTerminal:
+def terminal(hub_on_gitea: HubTerminal, gitea: Gitea) -> HubTerminal:
     """The hub with `sample`, which is on the forge, beside one that nobody manages."""
-    for name, value in gitea.env.items():
-        monkeypatch.setenv(name, value)
-    configuration = hub.home.parent / "upkeep.yaml"
-    text = configuration.read_text().replace("path:", "forge: coulomb, repo: coulomb/sample, path:")
-    forge = f'{{kind: gitea, url: "{gitea.url}", token: "${{{TOKEN_VARIABLE}}}", orgs: [coulomb]}}'
-    configuration.write_text(f"{text}forges:\n  coulomb: {forge}\n")
-    gitea.lists("coulomb/sample")
     gitea.lists("coulomb/new", description="Neu \x1b[31mred\x1b[0m", size=3000, archived=True, fork=True)
-    return hub
+    return hub_on_gitea
 
 
 def test_the_three_sections_say_what_a_person_needs(terminal: HubTerminal) -> None:

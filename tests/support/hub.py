@@ -16,6 +16,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from cli import dispatch, inventory, repositories, sync, tasks
+from tests.support.gitea import TOKEN_VARIABLE, Gitea
 from tests.support.repositories import MakeRepository, RepoBuilder
 from tests.support.workplans import plan, task
 from upkeep.errors import UpkeepError
@@ -82,3 +83,16 @@ def hub(
     monkeypatch.setenv("UPKEEP_CONFIG", str(configuration))
     monkeypatch.setenv("UPKEEP_DATABASE_URL", database_url)
     return HubTerminal(tmp_path / "home", sample)
+
+
+@pytest.fixture
+def hub_on_gitea(hub: HubTerminal, gitea: Gitea, monkeypatch: pytest.MonkeyPatch) -> HubTerminal:
+    """The same hub, whose configuration lists the organisation `coulomb` of a Gitea, with `sample` on it."""
+    for name, value in gitea.env.items():
+        monkeypatch.setenv(name, value)
+    configuration = hub.home.parent / "upkeep.yaml"
+    text = configuration.read_text().replace("path:", "forge: coulomb, repo: coulomb/sample, path:")
+    forge = f'{{kind: gitea, url: "{gitea.url}", token: "${{{TOKEN_VARIABLE}}}", orgs: [coulomb]}}'
+    configuration.write_text(f"{text}forges:\n  coulomb: {forge}\n")
+    gitea.lists("coulomb/sample")
+    return hub
