@@ -38,6 +38,13 @@ watches: {{}}
   #   agent: scan
   #   poll_minutes: 10
   #   scan: {{kotlin: {{calls: [track, logEvent], event: 0, properties: 1}}}}
+
+repositories: {{}}
+  # my-repo: {{path: ~/src/my-repo, domain: docs, fix: true}}   # workplans in step with the hub: docs/sync.md
+
+web: {{}}
+  # port: 8700                                         # the REST API of `upkeep up` and `upkeep web`: docs/api.md
+  # hosts: [hub.example.com]                           # names by which requests come through a proxy
 """
 
 

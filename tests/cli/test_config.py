@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -25,9 +26,12 @@ def test_what_init_writes_is_valid_and_explains_itself(tmp_path: Path) -> None:
     text = (tmp_path / "upkeep.yaml").read_text()
     assert load().watches == {}
     assert "${NAME}" in text
-    uncommented = text.replace("watches: {}\n", "watches:\n").replace("\n  # ", "\n  ")
+    uncommented = re.sub(r"^(\w+): {}$", r"\1:", text, flags=re.MULTILINE).replace("\n  # ", "\n  ")
     (tmp_path / "upkeep.yaml").write_text(uncommented)
-    assert load().watch("my-app").content == "content/analytics"
+    settings = load()
+    assert settings.watch("my-app").content == "content/analytics"
+    assert settings.repositories["my-repo"].fix
+    assert settings.web.hosts == ("hub.example.com",)
 
 
 def test_init_never_replaces_a_file_unasked(tmp_path: Path) -> None:
