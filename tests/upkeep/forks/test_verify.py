@@ -179,6 +179,10 @@ class TestAgreesWithGit:
             ("rm a.txt; ln -s b.txt a.txt", "sed -i s/line.3$/ours/ a.txt", False),
             ("sed -i s/$/\\r/ a.txt", "sed -i s/line.3$/ours/ a.txt", False),
             ("git rm -q -r dir; echo file > dir", "echo more > dir/d.txt", False),
+            ("ln -s a.txt link", "sed -i s/line.3$/ours/ a.txt", True),
+            ("printf '*.txt text eol=crlf\n' > .gitattributes", "sed -i s/line.3$/ours/ a.txt", True),
+            ("sed -i s/line.9$/theirs/ a.txt", "printf 'a\r\nb\r\n' > crlf.txt", True),
+            ("chmod +x a.txt", "chmod +x a.txt; sed -i s/line.3$/ours/ a.txt", True),
         ],
         ids=lambda value: None if isinstance(value, bool) else value,
     )
