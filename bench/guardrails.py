@@ -4,6 +4,8 @@
   secret scan alone, and `detect-secrets` with its default plug-ins on the same text.
 - Quality: recall and precision of both on the labelled samples in `tests/data/secrets/samples.jsonl`. A sample is one
   small file; a tool is right where it reports a secret in it exactly when it holds one. Ours counts what blocks.
+- False alarms: the files of both in which something is found, among source files of installed Python packages, where
+  nothing should be: what the samples' makers did not think of.
 
     python -P bench/guardrails.py [--json FILE] [--rounds N] [--mebibytes N]
 """
@@ -140,6 +142,22 @@ def score(detects: Callable[[str, str], bool]) -> Score:
     )
 
 
+def published(count: int) -> list[Path]:
+    """So many source files of installed packages, spread over all of them."""
+    root = Path(json.__file__).parent.parent if sys.prefix == sys.base_prefix else Path(sys.prefix)
+    found = sorted(path for path in root.rglob("*.py") if 1_000 < path.stat().st_size < 100_000)
+    return random.Random(3).sample(found, min(count, len(found)))
+
+
+def alarms(files: list[Path], folder: Path) -> dict[str, int]:
+    texts = [(path.name, path.read_text(errors="replace")) for path in files]
+    return {
+        "files": len(files),
+        "upkeep": sum(ours(name, text) for name, text in texts),
+        "detect-secrets": sum(theirs(folder, name, text) for name, text in texts),
+    }
+
+
 def scan_with_theirs(folder: Path) -> int:
     from detect_secrets.core.scan import scan_file
     from detect_secrets.settings import default_settings
@@ -153,6 +171,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--mebibytes", type=float, default=10)
+    parser.add_argument("--files", type=int, default=300)
     options = parser.parse_args()
     patch = patch_of(int(options.mebibytes * (1 << 20)))
     size = sum(len(change.new or b"") for change in patch.files)
@@ -163,6 +182,7 @@ def main() -> None:
         for number, change in enumerate(patch.files):
             (folder / f"{number}.txt").write_bytes(change.new or b"")
         detect_secrets = best(lambda: scan_with_theirs(folder), 1)
+        false = alarms(published(options.files), folder / "p")
         quality = {"upkeep": score(ours), "detect-secrets": score(lambda file, text: theirs(folder / "s", file, text))}
     print(f"patch of {size / 1e6:.1f} MB: review {everything:.2f} s, its secret scan {secrets_only:.2f} s")
     print(
@@ -171,6 +191,10 @@ def main() -> None:
     )
     for name, each in quality.items():
         print(f"{name:<16} recall {each.recall:.3f}  precision {each.precision:.3f}  {asdict(each)}")
+    print(
+        f"of {false['files']} published source files {false['upkeep']} are held for a secret, "
+        f"{false['detect-secrets']} by detect-secrets"
+    )
     if options.json:
         figures = {
             "bytes": size,
@@ -179,6 +203,7 @@ def main() -> None:
             "secrets_seconds": secrets_only,
             "detect_secrets_seconds": detect_secrets,
             "times_faster": detect_secrets / secrets_only,
+            "false_alarms": false,
             "quality": {k: {**asdict(v), "recall": v.recall, "precision": v.precision} for k, v in quality.items()},
         }
         options.json.write_text(json.dumps(figures, indent=1))

@@ -14,13 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from upkeep.guardrails.formats import RULES, TOKENS
 from upkeep.guardrails.patch import FileChange, Patch, Policy
 from upkeep.guardrails.report import GuardrailFinding
-from upkeep.guardrails.secrets import RULES, check_secrets
+from upkeep.guardrails.secrets import check_secrets
 
 ALNUM = string.ascii_letters + string.digits
 UPPER = string.ascii_uppercase + "234567"
 HEX = "0123456789abcdef"
+CAPS = string.ascii_uppercase + string.digits
+SMALL = string.ascii_lowercase + string.digits
 HELD = "Tr0ub4dor&3/+horse"
 
 
@@ -74,12 +77,73 @@ SAMPLES: dict[str, Callable[[int], str]] = {
     "JSON Web Token": lambda s: "ey" + "J" + chars(ALNUM, 20) + ".ey" + "J" + chars(ALNUM, 30) + "." + chars(ALNUM, 43),
     "credentials in a URL": lambda s: "https://bob:" + chars(ALNUM, 12, s) + "@git.internal/x.git",
     "authorization header": lambda s: "Authorization: Bea" + "rer " + chars(ALNUM, 32, s),
+    "AWS Bedrock key": lambda s: "AB" + "SK" + chars(ALNUM, 60, s),
+    "Alibaba access key": lambda s: "LT" + "AI" + chars(ALNUM, 20, s),
+    "Yandex key": lambda s: "AQ" + "VN" + chars(ALNUM, 36, s),
+    "Cloudflare origin key": lambda s: "v1" + ".0-" + chars(HEX, 24, s) + "-" + chars(HEX, 146, s),
+    "Fly.io token": lambda s: "fo" + "1_" + chars(ALNUM, 43, s),
+    "Heroku key": lambda s: "HR" + "KU-" + chars(ALNUM, 60, s),
+    "Netlify token": lambda s: "nf" + "p_" + chars(ALNUM, 36, s),
+    "Scalingo token": lambda s: "tk-" + "us-" + chars(ALNUM, 48, s),
+    "Supabase key": lambda s: "sb" + "p_" + chars(HEX, 40, s),
+    "PlanetScale token": lambda s: "psc" + "ale_tkn_" + chars(ALNUM, 43, s),
+    "ClickHouse Cloud key": lambda s: "4b" + "1d" + chars(ALNUM, 38, s),
+    "Doppler token": lambda s: "dp" + ".pt." + chars(ALNUM, 43, s),
+    "Pulumi token": lambda s: "pu" + "l-" + chars(HEX, 40, s),
+    "Prefect key": lambda s: "pn" + "u_" + chars(ALNUM, 36, s),
+    "Infracost key": lambda s: "ic" + "o-" + chars(ALNUM, 32, s),
+    "OpenShift token": lambda s: "sha" + "256~" + chars(ALNUM, 43, s),
+    "Octopus Deploy key": lambda s: "AP" + "I-" + chars(CAPS, 26, s),
+    "1Password token": lambda s: "op" + "s_eyJ" + chars(ALNUM, 250, s),
+    "1Password secret key": lambda s: "A3" + f"-{chars(CAPS, 6, s)}-{chars(CAPS, 11, s)}" + f"-{chars(CAPS, 5, s)}" * 3,
+    "crates.io token": lambda s: "ci" + "o" + chars(ALNUM, 32, s),
+    "NuGet key": lambda s: "oy" + "2" + chars(SMALL, 43, s),
+    "Clojars token": lambda s: "CLO" + "JARS_" + chars(SMALL, 60, s),
+    "Artifactory key": lambda s: "AK" + "Cp" + chars(ALNUM, 69, s),
+    "CircleCI token": lambda s: "CCI" + "PAT_" + chars(ALNUM, 22, s) + "_" + chars(HEX, 40, s),
+    "Buildkite token": lambda s: "bk" + "ua_" + chars(HEX, 40, s),
+    "Harness key": lambda s: "pa" + "t." + chars(ALNUM, 22, s) + "." + chars(HEX, 24, s) + "." + chars(ALNUM, 20, s),
+    "Sourcegraph token": lambda s: "sg" + "p_" + chars(HEX, 40, s),
+    "OpenRouter key": lambda s: "sk-" + "or-v1-" + chars(HEX, 64, s),
+    "Groq key": lambda s: "gs" + "k_" + chars(ALNUM, 52, s),
+    "xAI key": lambda s: "xa" + "i-" + chars(ALNUM, 80, s),
+    "Perplexity key": lambda s: "pp" + "lx-" + chars(ALNUM, 48, s),
+    "Replicate token": lambda s: "r8" + "_" + chars(ALNUM, 37, s),
+    "NVIDIA key": lambda s: "nv" + "api-" + chars(ALNUM, 64, s),
+    "LangSmith key": lambda s: "ls" + "v2_pt_" + chars(HEX, 32, s) + "_" + chars(HEX, 10, s),
+    "Pinecone key": lambda s: "pc" + "sk_" + chars(ALNUM, 70, s),
+    "EasyPost key": lambda s: "EZ" + "AK" + chars(ALNUM, 54, s),
+    "Flutterwave key": lambda s: "FLW" + "SECK-" + chars(HEX, 32, s) + "-X",
+    "Duffel token": lambda s: "duf" + "fel_live_" + chars(ALNUM, 43, s),
+    "Shippo token": lambda s: "shi" + "ppo_live_" + chars(HEX, 40, s),
+    "Discord token": lambda s: "M" + chars(ALNUM, 24, s) + "." + chars(ALNUM, 6, s) + "." + chars(ALNUM, 38, s),
+    "Facebook token": lambda s: "EA" + "AG" + chars(ALNUM, 170, s),
+    "Brevo key": lambda s: "xkey" + "sib-" + chars(HEX, 64, s) + "-" + chars(ALNUM, 16, s),
+    "Dropbox token": lambda s: "s" + "l." + chars(ALNUM, 138, s),
+    "Airtable token": lambda s: "pa" + "t" + chars(ALNUM, 14, s) + "." + chars(HEX, 64, s),
+    "Mapbox token": lambda s: "sk" + ".eyJ" + chars(ALNUM, 80, s) + "." + chars(ALNUM, 22, s),
+    "Figma token": lambda s: "fi" + "gd_" + chars(ALNUM, 43, s),
+    "Postman key": lambda s: "PM" + "AK-" + chars(HEX, 24, s) + "-" + chars(HEX, 34, s),
+    "ReadMe key": lambda s: "rd" + "me_" + chars(SMALL, 70, s),
+    "Typeform token": lambda s: "tf" + "p_" + chars(ALNUM, 59, s),
+    "Frame.io token": lambda s: "fi" + "o-u-" + chars(ALNUM, 64, s),
+    "New Relic key": lambda s: "NR" + "AK-" + chars(CAPS, 27, s),
+    "Dynatrace token": lambda s: "dt0" + "c01." + chars(CAPS, 24, s) + "." + chars(CAPS, 64, s),
+    "PostHog key": lambda s: "ph" + "x_" + chars(ALNUM, 47, s),
+    "Mailchimp key": lambda s: chars(HEX, 32, s) + "-u" + "s14",
+    "PuTTY key": lambda s: "PuTTY-User-" + "Key-File-3: ssh-ed25519",
+    "Teams webhook": lambda s: "https://x.webhook" + ".office.com/webhookb2/" + chars(ALNUM, 72, s)
+    + "/IncomingWebhook/" + chars(HEX, 32, s),
+    "netrc entry": lambda s: "mach" + "ine git.test login bot password " + chars(ALNUM, 14, s),
+    "password of a command": lambda s: "cu" + "rl -s -u admin:" + chars(ALNUM, 12, s) + " https://host.test",
 }  # fmt: skip
 
 
 ANCHORED_BY_PUNCTUATION = {
     *("private key", "Slack webhook", "Discord webhook", "credentials in a URL", "authorization header"),
-    *("Azure storage key", "age key"),
+    *("Azure storage key", "age key", "PuTTY key", "Teams webhook", "netrc entry", "password of a command"),
+    # A prefix makes a letter more of what comes before it.
+    "Azure client secret",
 }
 
 
@@ -92,7 +156,7 @@ def scan(
 
 
 def test_every_rule_has_a_sample() -> None:
-    assert {rule.name for rule in RULES} == SAMPLES.keys()
+    assert {rule.name for rule in (*RULES, *TOKENS)} == SAMPLES.keys()
 
 
 @pytest.mark.parametrize("name", SAMPLES)
