@@ -275,6 +275,8 @@ def _tell_start(say: Say, swept: int, before: str | None, now: str, closed: Reco
         say(f"database: {'set up' if before is None else f'migrated from {before}'} at {now}")
     if closed.dagster:
         say(f"closed {len(closed.dagster)} runs that an earlier start had left open")
+    if closed.requests:
+        say(f"booked {closed.requests} requests to models in full: their gateways died before the figures came")
 
 
 def _repositories(database: Database, settings: Settings) -> int:

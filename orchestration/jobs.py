@@ -10,6 +10,7 @@ from dagster import (
     AssetSelection,
     JobDefinition,
     OpExecutionContext,
+    PartitionedConfig,
     ResourceParam,
     define_asset_job,
     job,
@@ -17,7 +18,10 @@ from dagster import (
 )
 
 from assets import content, forks, inventory, sync
+from assets.partitions import watch_partitions
 from orchestration.retention import prune
+from resources.content import subject_of
+from resources.runs import ENGINE_TAG, SUBJECT_TAG
 from sensors.content import JOB as CONTENT_UPDATE
 from sensors.sync import JOB as REPOSITORY_SYNC
 from upkeep.config import Fork, ModelAgentSettings, Settings
@@ -57,6 +61,23 @@ def content_update(settings: Settings) -> Any:
         ),
         description="One update: the upstream's head becomes one pull request, or a reason why not.",
         tags={SYSTEM_TAG: content.GROUP, MAX_RUNTIME_TAG: str(longest_run_seconds(settings))},
+        config=_tagged(settings),
+    )
+
+
+def _tagged(settings: Settings) -> PartitionedConfig[Any]:
+    """Tags by watch, on every run of it, whoever asks for it: the queue lets one run of a watch go at once, and a few
+    of one agent engine (`tag_concurrency_limits` in dagster.yaml)."""
+
+    def tags(name: str) -> dict[str, str]:
+        watch = settings.watches.get(name)
+        engine = None if watch is None else settings.agents[watch.agent].engine
+        return {SUBJECT_TAG: subject_of(name), **({} if engine in (None, "scan") else {ENGINE_TAG: str(engine)})}
+
+    return PartitionedConfig(
+        partitions_def=watch_partitions(settings),
+        run_config_for_partition_key_fn=lambda name: {},
+        tags_for_partition_key_fn=tags,
     )
 
 

@@ -1,4 +1,5 @@
-"""Closes what earlier processes left open: runs whose worker is gone, in our events and in Dagster's records.
+"""Closes what earlier processes left open: runs whose worker is gone, in our events and in Dagster's records, and what
+their agents had reserved of a budget.
 
 What belongs here: judging whether a run can still be alive, at the start of `upkeep up`. What does not: ending
 processes (`upkeep/process.py` sweeps those first), and runs that end while somebody watches (`sensors/failures.py`).
@@ -11,6 +12,7 @@ from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
 from orchestration.inprocess import PROCESS_TAG
 from upkeep import reaper
+from upkeep.agents.ledger import presume_dead
 from upkeep.database import events
 from upkeep.database.events import Event
 from upkeep.database.locks import here, holder_of, proven_dead
@@ -24,10 +26,12 @@ _BEGUN = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.
 
 @dataclass(frozen=True)
 class Reconciled:
-    """Ids of runs that were closed: in our events, and in Dagster's records."""
+    """Ids of runs that were closed: in our events, and in Dagster's records. `requests`: how many requests to models
+    count in full now, because whoever made them died before their figures came."""
 
     events: tuple[str, ...]
     dagster: tuple[str, ...]
+    requests: int
 
 
 def reconcile(database: Database, instance: DagsterInstance) -> Reconciled:
@@ -44,10 +48,13 @@ def reconcile(database: Database, instance: DagsterInstance) -> Reconciled:
             instance.report_run_canceled(run, "its process is gone")
         else:
             instance.report_run_failed(run, "Its process is gone: it was killed, or the machine went down.")
+        if instance.event_log_storage.supports_global_concurrency_limits:
+            # The daemon's monitoring does so a minute after the end; whoever waits for the slot need not.
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
         ended.append(run.run_id)
     with database.session() as session:
         closed = events.reconcile(session, is_alive=lambda event: _works(database, event))
-    return Reconciled(tuple(closed), tuple(ended))
+    return Reconciled(tuple(closed), tuple(ended), presume_dead(database))
 
 
 def _executes(run: DagsterRun) -> bool:

@@ -6,6 +6,7 @@ what happens at the desk (`upkeep/content/service.py`).
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import Final
 
 from dagster import ConfigurableResource, Failure, InitResourceContext
@@ -13,7 +14,9 @@ from dagster import ResourceDependency as Given
 from pydantic import Field
 
 from resources.database import open_database
+from resources.pools import turns
 from resources.runs import PARTITION_TAG, TRIGGER_TAG, keep_connections, may_continue, trigger_of, was_cancelled
+from upkeep.agents.turns import in_turn
 from upkeep.config import Settings
 from upkeep.content.desk import Desk, open_desk
 from upkeep.database.events import Outcome, Trigger
@@ -62,6 +65,10 @@ def open_content_desk(
         yield open_desk(settings, name, database=database, run=run, dry_run=dry_run, retry=retry, before=before)
 
 
+def _unheard(words: str) -> None:
+    """Where nobody reads a log."""
+
+
 class ContentDesk(ConfigurableResource[Desk]):
     """Database, lock, forge and agent of one run on one watch. Entered once a run and left once, also when a check
     fails: the lock is held exactly that long."""
@@ -79,6 +86,9 @@ class ContentDesk(ConfigurableResource[Desk]):
             raise Failure("a content run needs the name of a watch as its partition", allow_retries=False)
         if TRIGGER_TAG not in run.tags:  # a command has kept them from the start
             keep_connections(context.instance)
+        before = may_continue(context.instance, run.run_id, CANCELLED_REMEDY)
+        say = context.log.info if context.log is not None else _unheard
+        turn = turns(context.instance, run.run_id, self.settings, before=before, say=say)
         try:
             desk = self.open(
                 self.settings,
@@ -88,10 +98,10 @@ class ContentDesk(ConfigurableResource[Desk]):
                 dry_run=self.dry_run,
                 retry=self.retry,
                 force=self.force,
-                before=may_continue(context.instance, run.run_id, CANCELLED_REMEDY),
+                before=before,
             )
             with desk as opened:
-                yield opened
+                yield replace(opened, agent=in_turn(opened.agent, turn))
                 if opened.run.outcome is None and was_cancelled(context.instance, run.run_id):
                     opened.run.finish(Outcome.CANCELLED, RunCancelled.code)
         except UpkeepError as error:

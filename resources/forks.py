@@ -12,6 +12,7 @@ from dagster import ResourceDependency as Given
 from pydantic import Field
 
 from resources.database import open_database
+from resources.pools import turns
 from resources.runs import PARTITION_TAG, TRIGGER_TAG, keep_connections, may_continue, trigger_of
 from upkeep.config import Gate, Settings
 from upkeep.forks import service
@@ -74,6 +75,7 @@ class ForkDesks(ConfigurableResource[None]):
             verify_only=verify_only,
             may=lambda: before("go on"),
             say=say,
+            turn=turns(instance, run.run_id, self.settings, before=before, say=say),
         )
         self.hear(desk)
         return desk, service.opened(desk, open_database(self.settings), trigger=trigger, force=self.force)

@@ -17,6 +17,7 @@ SENSOR_TAG: Final = "dagster/sensor_name"
 SCHEDULE_TAG: Final = "dagster/schedule_name"
 TRIGGER_TAG: Final = "upkeep/trigger"
 SUBJECT_TAG: Final = "upkeep/subject"
+ENGINE_TAG: Final = "upkeep/engine"
 
 STATEMENT_TIMEOUT_MS = 60_000
 POOL_RECYCLE_SECONDS = 3600

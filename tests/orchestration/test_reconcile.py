@@ -1,15 +1,20 @@
 """Runs whose process is gone are closed, runs that may be alive are not."""
 
 import os
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 import sqlalchemy as sa
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
+from pydantic import SecretStr
 
 from orchestration.inprocess import PROCESS_TAG
 from orchestration.reconcile import JUST_STARTED, reconcile
+from upkeep.agents.budget import Account, Limits
+from upkeep.agents.ledger import DatabaseLedger
 from upkeep.database import events
 from upkeep.database.events import EventType, Outcome
 from upkeep.database.locks import hold
@@ -104,3 +109,24 @@ def test_events_of_a_run_that_holds_its_lock_or_is_about_to_stay_open(
         assert reconcile(database, instance).events == ()
 
     assert open_runs(database) == ["working", "fresh"]
+
+
+def test_what_an_agent_had_reserved_when_everything_was_killed_counts_as_spent(
+    database: Database, instance: DagsterInstance
+) -> None:
+    limits = Limits(per_run_usd=1, per_subject_day_usd=2, per_agent_month_usd=3)
+    account = Account(database_url=SecretStr(database.url), agent="writer", subject="app", run_id="gone", limits=limits)
+    ledger = DatabaseLedger(account)
+    ledger.reserve(Decimal("0.1"), Decimal("0.4"), model="m")
+    assert reconcile(database, instance).requests == 0, "its holder lives"
+    ledger.close()
+
+    deadline = time.monotonic() + 60
+    while not (closed := reconcile(database, instance).requests):
+        assert time.monotonic() < deadline, "the server does not notice that the connection is gone"
+        time.sleep(0.05)
+
+    assert closed == 1
+    with database.session() as session:
+        spent = session.execute(sa.text("SELECT spent_usd FROM upkeep.spending WHERE scope = 'agent_month'")).scalar()
+    assert spent == Decimal("0.4")

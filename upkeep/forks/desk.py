@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pydantic import SecretStr
 
+from upkeep.agents.turns import Turn, at_once, in_turn
 from upkeep.config import Fork, Settings
 from upkeep.database.events import EventType
 from upkeep.database.server import Database
@@ -67,9 +68,10 @@ class Desk:
     """Everything one rebase works with.
 
     `gates` None: they are left out (--skip-gates). `may` is asked before everything that leaves or moves, and raises
-    where we must not go on; `say` hears of each step. `pauses` are seconds between the tries of a step that the network
-    fails. `database`, `run` (the database's lock, the events) and `held` (the folder lock) are there while the run is
-    open, see `service.opened`. `error` is the first one that a step met, `report` what was written.
+    where we must not go on; `say` hears of each step; `turn` lets an agent work. `pauses` are seconds between the tries
+    of a step that the network fails. `database`, `run` (the database's lock, the events) and `held` (the folder lock)
+    are there while the run is open, see `service.opened`. `error` is the first one that a step met, `report` what was
+    written.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Desk:
     verify_only: bool = False
     may: Callable[[], None] = nothing
     say: Callable[[str], None] = unheard
+    turn: Turn = at_once
     pauses: tuple[float, ...] = (2.0, 15.0)
     database: Database | None = None
     run: Run | None = None
@@ -134,7 +137,7 @@ class Desk:
 
         assert self.database is not None
         purse = Purse(SecretStr(self.database.url), self.run_id, self.settings.budgets)
-        return open_agent(self.fork.agent, self.settings.agents[self.fork.agent], purse=purse)
+        return in_turn(open_agent(self.fork.agent, self.settings.agents[self.fork.agent], purse=purse), self.turn)
 
     def check(self) -> None:
         """Raise LockLost or RunCancelled unless the run may go on."""
