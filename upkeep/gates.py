@@ -166,6 +166,7 @@ class Gates:
             read=(*git, *mounts),
             environment=self._environment(network=network),
             network=network,
+            uncounted_memory=True,
             hide=frozenset(),
             hidden=tuple(folder / name for folder in mounts for name in _CREDENTIALS if (folder / name).exists()),
             git="read",

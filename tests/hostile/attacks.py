@@ -178,6 +178,16 @@ ATTACKS = (
         reached("file"),
     ),
     Attack(
+        "other-address-families",
+        NETWORK,
+        # AF_VSOCK leads to the host of a virtual machine, AF_ALG and the others into little-used parts of the kernel.
+        lambda scene: "; ".join(
+            python(f"import socket; socket.socket({family}, {kind})") + f" && touch .family-{family}"
+            for family, kind in ((40, 1), (40, 2), (38, 5), (17, 3), (31, 3), (29, 3), (44, 2), (30, 2))
+        ),
+        lambda raid: [f"a socket of family {path.name[8:]} was opened" for path in raid.scene.work.glob(".family-*")],
+    ),
+    Attack(
         "gateways-other-paths",
         NETWORK,
         lambda scene: python(
@@ -226,6 +236,26 @@ ATTACKS = (
             f"nsenter -t 1 -a sh -c 'cat {scene.home}/.netrc'; chroot /proc/1/root cat {scene.home}/.netrc"
         ),
         seen("netrc"),
+    ),
+    Attack(
+        "kernel-interfaces",
+        HOST,
+        # keyctl, add_key, io_uring_setup, bpf, perf_event_open, userfaultfd, unshare, shmget, memfd_create.
+        lambda scene: "; ".join(
+            python(
+                f"import ctypes; c = ctypes.CDLL(None).syscall({call}); open('.call-{call.partition(',')[0]}', 'w') "
+                "if c != -1 else None"
+            )
+            for call in (
+                *("250, 1, 0", "248, b'user', b'x', b'y', 1, -3", "425, 8, ctypes.create_string_buffer(120)"),
+                *(
+                    "321, 0, ctypes.create_string_buffer(128), 128",
+                    "298, ctypes.create_string_buffer(128), 0, -1, -1, 0",
+                ),
+                *("323, 0", "272, 0x10000000", "29, 0, 4096, 0o1600", "319, b'x', 0"),
+            )
+        ),
+        lambda raid: [f"system call {path.name[6:]} was let through" for path in raid.scene.work.glob(".call-*")],
     ),
     Attack(
         "killing-the-host",

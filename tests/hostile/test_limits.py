@@ -1,8 +1,8 @@
-"""Attacks that end their run: bombs, floods and hangs. Each ends within seconds, by our doing, with nothing left."""
+"""Attacks that end their run: bombs, floods and hangs. Each ends by our doing, at its own limit, with nothing left."""
 
 from __future__ import annotations
 
-import time
+import os
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -21,7 +21,11 @@ from upkeep.agents.profile import GIB, MIB, Limits
 from upkeep.errors import AgentError
 
 BOUNDS = Limits(processes=160, memory=2 * GIB, file=8 * MIB, disk=64 * MIB, temp=16 * MIB)
-SECOND = 1 / 60
+SECOND = max(1, min(5, os.getloadavg()[0] / (os.cpu_count() or 1))) / 60
+"""In minutes, the unit of the settings. On a busy machine a CLI takes several times as long to begin, and an attack
+that was not begun proves nothing."""
+
+BEGUN = ".bomb-begun"
 MARK = "hostile-left-behind"
 """Stands for a name of the test's own: others run at the same time."""
 
@@ -35,53 +39,77 @@ class Bomb:
     codes: frozenset[str]
     settings: dict[str, Any] = field(default_factory=dict)
 
+    def went_off(self, scene: Scene, server: ModelServer) -> bool:
+        """Whether it was played at all: the model was asked, and what it asked for was begun."""
+        has_tools = any(isinstance(reply, CallTools) for reply in self.replies)
+        return bool(server.requests) and (not has_tools or (scene.work / BEGUN).exists())
+
 
 def bomb(command: str) -> tuple[Reply, ...]:
     return CallTools(shell(command)), Answer({"ok": True})
+
+
+def endless(command: str) -> tuple[Reply, ...]:
+    """One that has to be ended: some CLIs go on after a while although their tool still runs."""
+    return CallTools(shell(command)), Hang()
 
 
 SLEEP = f"exec -a {MARK} sleep 300"
 BOMBS = (
     Bomb(
         "fork bomb",
-        bomb(f"bash -c 'for i in $(seq 400); do ({SLEEP}) & done; b() {{ b | b & }}; b; {SLEEP}'"),
+        endless(f"bash -c 'for i in $(seq 400); do ({SLEEP}) & done; b() {{ b | b & }}; b; {SLEEP}'"),
         frozenset({"agent.limit.processes"}),
     ),
     Bomb(
         "memory bomb",
-        bomb("for i in 1 2 3; do python3 -c 'x = bytearray(900 << 20); import time; time.sleep(60)' & done; wait"),
+        endless("for i in 1 2 3; do python3 -c 'x = bytearray(900 << 20); import time; time.sleep(60)' & done; wait"),
+        frozenset({"agent.limit.memory"}),
+    ),
+    Bomb(
+        "shared memory bomb",
+        endless(
+            "for i in 1 2 3; do python3 -c 'import mmap, time; m = mmap.mmap(-1, 900 << 20); "
+            "[m.write(bytes(1 << 20)) for _ in range(900)]; time.sleep(60)' & done; wait"
+        ),
         frozenset({"agent.limit.memory"}),
     ),
     Bomb(
         "disk filler",
-        bomb("for i in $(seq 4000); do head -c 1M /dev/zero > f$i || break; done; sleep 60"),
+        endless("for i in $(seq 4000); do head -c 1M /dev/zero > f$i || break; done; sleep 60"),
         frozenset({"agent.limit.disk"}),
     ),
     Bomb(
         "disk filler in a private folder",
-        bomb("for i in $(seq 4000); do head -c 1M /dev/zero > ~/f$i || break; done; sleep 60"),
+        endless("for i in $(seq 4000); do head -c 1M /dev/zero > ~/f$i || break; done; sleep 60"),
         frozenset({"agent.limit.disk"}),
     ),
     Bomb("one large file", bomb("head -c 900M /dev/zero > big"), frozenset({"answered"})),
     Bomb("a line of 100 MB", bomb("head -c 100M /dev/zero | tr '\\0' x"), frozenset({"answered"})),
-    Bomb("a hang at the start", (Hang(),), frozenset({"agent.timed_out.idle"}), {"idle_minutes": 2 * SECOND}),
+    Bomb("a hang at the start", (Hang(),), frozenset({"agent.timed_out.idle"}), {"idle_minutes": 12 * SECOND}),
     Bomb(
         "a hang in the middle",
         (Hang(streaming=True),),
         frozenset({"agent.timed_out.idle"}),
-        {"idle_minutes": 2 * SECOND},
+        {"idle_minutes": 12 * SECOND},
     ),
     Bomb(
         "a tool that hangs",
         (CallTools(shell(f"bash -c '{SLEEP}'")), Hang()),
         frozenset({"agent.timed_out.idle", "agent.timed_out.deadline"}),
-        {"idle_minutes": 3 * SECOND, "timeout_minutes": 6 * SECOND},
+        {"idle_minutes": 12 * SECOND, "timeout_minutes": 25 * SECOND},
     ),
     Bomb(
         "work without end",
         (CallTools(shell("sleep 0.2; echo again")),) * 500,
         frozenset({"agent.timed_out.deadline"}),
-        {"timeout_minutes": 5 * SECOND},
+        {"timeout_minutes": 15 * SECOND},
+    ),
+    Bomb("a flood of errors", bomb("head -c 100M /dev/zero | tr '\\0' x >&2"), frozenset({"answered"})),
+    Bomb(
+        "a hundred thousand files",
+        endless("python3 -c 'for i in range(100_000): open(str(i), \"w\")'; sleep 60"),
+        frozenset({"agent.limit.disk"}),
     ),
     Bomb(
         "a hang after the final event",
@@ -127,15 +155,15 @@ def test_a_bomb_ends_by_our_doing(
         return named(attack.replies[min(len(request.tool_outputs), len(attack.replies) - 1)], mark)
 
     model_server.script = script
-    settings = {"limits": BOUNDS, "timeout_minutes": 1, "idle_minutes": 1, "after_final_seconds": 1, **attack.settings}
-    before, began = scene.hosts_files(), time.monotonic()
+    settings = {"limits": BOUNDS, "timeout_minutes": 3, "idle_minutes": 3, "after_final_seconds": 1, **attack.settings}
+    before = scene.hosts_files()
     try:
         ENGINES[engine](model_server, **settings).run(task(scene))
         code = "answered"
     except AgentError as error:
         code = error.reason
+    assert attack.went_off(scene, model_server), f"it was not played; the agent: {code}"
     assert code in attack.codes
-    assert time.monotonic() - began < 60
     assert left(mark) == []
     assert scene.victim.poll() is None
     assert scene.hosts_files() == before
@@ -147,7 +175,7 @@ def test_a_bomb_ends_by_our_doing(
 def named(reply: Reply, mark: str) -> Reply:
     if not isinstance(reply, CallTools):
         return reply
-    return CallTools(*(shell(call.arguments["cmd"].replace(MARK, mark)) for call in reply.calls))
+    return CallTools(*(shell(f"touch {BEGUN}; {call.arguments['cmd'].replace(MARK, mark)}") for call in reply.calls))
 
 
 def left(mark: str) -> list[str]:

@@ -22,17 +22,20 @@ ALL_BUT_NETWORK = ("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshar
 
 @dataclass(frozen=True)
 class Weakening:
-    """`instead`: what stands in place of an argument. `late`: what is added after all mounts. `attack`: what must get
-    through then."""
+    """`without`: an option that is left out with its value. `instead`: what stands in place of an argument. `late`:
+    what is added after all mounts. `attack`: what must get through then."""
 
     attack: str
+    without: str = ""
     instead: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     late: Callable[[Scene], tuple[str, ...]] = lambda scene: ()
 
 
 WEAKENINGS = (
-    Weakening("loopback", {"--unshare-all": ALL_BUT_NETWORK}),
-    Weakening("abstract-socket", {"--unshare-all": ALL_BUT_NETWORK}),
+    Weakening("loopback", instead={"--unshare-all": ALL_BUT_NETWORK}),
+    Weakening("abstract-socket", instead={"--unshare-all": ALL_BUT_NETWORK}),
+    Weakening("other-address-families", without="--seccomp"),
+    Weakening("kernel-interfaces", without="--seccomp"),
     Weakening("environment", late=lambda scene: ("--setenv", "GH_TOKEN", CANARIES["GH_TOKEN"])),
     Weakening("home", late=lambda scene: ("--ro-bind", str(scene.home), str(scene.home))),
     Weakening("writing-outside", late=lambda scene: ("--bind", str(scene.other), str(scene.other))),
@@ -48,12 +51,15 @@ def unhidden(path: Path) -> tuple[str, ...]:
 def weakened(weakening: Weakening, scene: Scene) -> str:
     """A bubblewrap with one thing changed. The probe before the run gets the real one: it would see through most."""
     path = scene.root / "bwrap"
-    edits = {"instead": dict(weakening.instead), "late": weakening.late(scene)}
+    edits = {"without": weakening.without, "instead": dict(weakening.instead), "late": weakening.late(scene)}
     path.write_text(
         f"#!{sys.executable} -IS\n"
         "import json, os, sys\n"
         f"edits, real, given = json.loads({json.dumps(edits)!r}), {tool('bwrap')!r}, sys.argv[1:]\n"
         "if not any('upkeep-probe-' in part for part in given) and '--version' not in given:\n"
+        "    if edits['without'] in given:\n"
+        "        at = given.index(edits['without'])\n"
+        "        del given[at : at + 2]\n"
         "    end = given.index('--')\n"
         "    root = max(i for i in range(end) if given[i:i + 2] == ['--remount-ro', '/'])\n"
         "    flags = given[:root] + edits['late'] + given[root:end]\n"

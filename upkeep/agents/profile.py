@@ -10,12 +10,14 @@ exist inside. bubblewrap's options: https://github.com/containers/bubblewrap, bw
 from __future__ import annotations
 
 import os
+import platform
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from upkeep.agents import syscalls
 from upkeep.errors import AgentError
 
 MIB, GIB = 1 << 20, 1 << 30
@@ -107,8 +109,9 @@ class Profile:
     `programs`: the tool's own files, read-only. `environment` is added to PATH, HOME, TMPDIR, LANG and USER, and wins.
     `directory`: where the program starts.
     `gateway`: the unix socket that GATEWAY_URL leads to; None: there is no way out at all. `network` shares the host's
-    network and is for preparing gates alone. `hide`: names hidden in `write` and `read`, at any depth; `.git` is hidden
-    too, or with `git="read"` shown read-only. `hidden`: further files and folders, by path.
+    network and is for preparing gates alone. `uncounted_memory`: memory that belongs to no process may be had, which is
+    for gates. `hide`: names hidden in `write` and `read`, at any depth; `.git` is hidden too, or with `git="read"`
+    shown read-only. `hidden`: further files and folders, by path.
 
     All paths are absolute; those of folders and files exist.
     """
@@ -122,6 +125,7 @@ class Profile:
     environment: Mapping[str, str] = field(default_factory=dict)
     gateway: Path | None = None
     network: bool = False
+    uncounted_memory: bool = False
     hide: frozenset[str] = AGENT_FILES
     hidden: tuple[Path, ...] = ()
     git: Literal["hidden", "read"] = "hidden"
@@ -176,6 +180,10 @@ class Profile:
             *("--chdir", str(self.directory)),
         ]
 
+    def system_calls(self) -> bytes | None:
+        """The filter of system calls; None on a machine for which there is none."""
+        return syscalls.program(platform.machine(), uncounted=self.uncounted_memory)
+
     def as_record(self) -> dict[str, Any]:
         """Plain JSON values: mounts, environment, limits, network."""
         return {
@@ -191,6 +199,7 @@ class Profile:
             "user": _USER,
             "capabilities": [],
             "user_namespaces": False,
+            "system_calls": self._calls(),
         }
 
     def summary(self) -> dict[str, Any]:
@@ -204,6 +213,7 @@ class Profile:
             "hidden": len(hidden),
             "environment": sorted(self.variables()),
             "limits": asdict(self.limits),
+            "system_calls": self._calls(),
         }
 
     def describe(self) -> str:
@@ -213,6 +223,7 @@ class Profile:
             [
                 f"network     {self._network()}",
                 f"user        {_USER}, no capabilities, no new privileges, no user namespaces",
+                f"calls       {self._calls()}",
                 f"limits      {limits.processes} processes, {limits.memory // MIB} MiB memory, files of "
                 f"{limits.file // MIB} MiB, growth of {limits.disk // MIB} MiB, {limits.open_files} open files",
                 f"starts in   {self.directory}",
@@ -228,6 +239,12 @@ class Profile:
         if self.network:
             return "the host's"
         return "none" if self.gateway is None else f"none, but {GATEWAY_URL} leads to the gateway"
+
+    def _calls(self) -> str:
+        if self.system_calls() is None:
+            return f"all system calls may be made: there is no filter for {platform.machine()}"
+        refused = "namespaces, mounts, keys, kernel programs, io_uring, sockets but unix, inet and netlink"
+        return f"refused are {refused}" + ("" if self.uncounted_memory else ", memory of no process")
 
     def _names(self) -> frozenset[str]:
         return self.hide | {".git"} if self.git == "hidden" else self.hide

@@ -81,7 +81,9 @@ class Sandbox:
         self._require_paths()
         python = [str(profiles.interpreter()), "-I", "-S"]
         folders = [str(path) for path in profile.writable]
-        watched = [*map(str, (limits.processes, limits.memory, limits.disk, len(folders))), *folders]
+        calls = profile.system_calls()
+        bounds_outside = map(str, (limits.processes, limits.memory, limits.disk))
+        watched = [*bounds_outside, "-" if calls is None else calls.hex(), str(len(folders)), *folders]
         bounds = f"NPROC={limits.processes + warden.SLACK},FSIZE={limits.file},NOFILE={limits.open_files},CORE=0"
         socket = "-" if profile.gateway is None else str(profiles.GATEWAY_SOCKET)
         return [

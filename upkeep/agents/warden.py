@@ -2,7 +2,8 @@
 
 What belongs here: the standard library only, because the file runs by itself (`python -I -S warden.py LIMITS…
 FOLDERS… BWRAP…`), between whoever started it and bubblewrap, so that the bounds come with the command line. What does
-not: what a limit is by default (`profile.py`), what its end means (`sandbox.py`).
+not: what a limit is by default (`profile.py`), which system calls are refused (`syscalls.py`), what its end means
+(`sandbox.py`).
 
 Why a watcher beside rlimits and cgroups: RLIMIT_NPROC does not bind the host's root, even in a user namespace
 (fork(2)), RLIMIT_AS breaks every program that reserves address space (Node, Bun, Go), no rlimit bounds a folder, and
@@ -13,7 +14,7 @@ once, for its first process ends with it and the kernel then kills all of the pr
 Ends with the command's own status, or with STOPPED or NOT_STARTED and a last line on standard error that says why.
 """
 
-# ruff: noqa: PTH102, PTH106, PTH110, PTH116, PTH120, PTH123, PTH208, SIM105
+# ruff: noqa: PTH102, PTH106, PTH110, PTH115, PTH116, PTH120, PTH123, PTH208, SIM105
 # pathlib, contextlib and json each take longer to import than the program without them takes to start.
 
 from __future__ import annotations
@@ -37,7 +38,6 @@ SLACK = 16
 
 CGROUPS = "/sys/fs/cgroup"
 OWNER_VARIABLE = "UPKEEP_PROCESS_OWNER"
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 # keyctl(2), which libc has no function for: its number by machine.
 _KEYCTL = {"x86_64": 250, "aarch64": 219}
 _JOIN_SESSION_KEYRING = 1
@@ -53,7 +53,7 @@ class Passed(Exception):
 
 
 def family(root: int) -> dict[int, int]:
-    """Every descendant of a process, itself included, with its anonymous memory in bytes (proc_pid_stat(5)).
+    """Every descendant of a process, itself included, with the memory that is its alone, in bytes.
 
     Orphans of a process namespace become children of its first process, so none is missed.
     """
@@ -80,12 +80,34 @@ def _parent(pid: str) -> int | None:
 
 
 def _memory(pid: int) -> int:
+    """Anonymous memory, in use and swapped out (proc_pid_status(5))."""
+    total = 0
     try:
-        with open(f"/proc/{pid}/statm", "rb") as file:
-            _, resident, shared, *_ = map(int, file.read().split())
+        with open(f"/proc/{pid}/status", "rb") as file:
+            for line in file:
+                if line.startswith((b"RssAnon:", b"VmSwap:")):
+                    total += int(line.split()[1]) << 10
     except (OSError, ValueError):
-        return 0
-    return (resident - shared) * _PAGE
+        return total
+    return total
+
+
+def shared_memory(pids: dict[int, int]) -> int:
+    """Bytes of memory that these processes share: what they have mapped, each page once (proc_pid_smaps(5)), or hold as
+    files without a name (memfd_create(2)), whichever is more."""
+    mapped = 0
+    held: dict[tuple[int, int], int] = {}
+    for pid in pids:
+        mapped += first_number(f"/proc/{pid}/smaps_rollup", 1, b"Pss_Shmem") << 10
+        folder = f"/proc/{pid}/fd"
+        try:
+            for name in os.listdir(folder):
+                if os.readlink(f"{folder}/{name}").startswith("/memfd:"):
+                    status = os.stat(f"{folder}/{name}")
+                    held[status.st_dev, status.st_ino] = status.st_blocks * 512
+        except OSError:
+            continue
+    return max(mapped, sum(held.values()))
 
 
 def usage(folders: list[str]) -> int:
@@ -134,6 +156,7 @@ class Watch:
         self._baseline = usage(folders)
         self._next_scan = self._next_walk = 0.0
         self._threads = self._available = self._free = 0
+        self._shared = first_number("/proc/meminfo", 1, b"Shmem:") << 10
 
     def look(self) -> None:
         """Raises Passed."""
@@ -152,6 +175,9 @@ class Watch:
     def _count(self) -> None:
         living = family(self.pid)
         processes, memory = sum(_threads(pid) for pid in living), sum(living.values())
+        if (first_number("/proc/meminfo", 1, b"Shmem:") << 10) - self._shared > self.spec["memory"] // 8:
+            # Somebody on this machine shares much: looking at who takes longer.
+            memory += shared_memory(living)
         if processes > self.spec["processes"]:
             raise Passed("processes", f"more than {self.spec['processes']} processes and threads")
         if memory > self.spec["memory"]:
@@ -264,22 +290,26 @@ def _write(path: str, text: str) -> None:
         file.write(text)
 
 
-def spawn(argv: list[str], status: int) -> int:
+def spawn(argv: list[str], status: int, calls: int | None) -> int:
     """Start bubblewrap with an empty environment: its first process inside is a copy of it, and /proc/1/environ shows
-    what it was started with. Only the mark by which we find our own goes along."""
+    what it was started with. Only the mark by which we find our own goes along. `calls`: where it reads the filter of
+    system calls."""
     mark = os.environ.get(OWNER_VARIABLE)
     pid = os.fork()
     if pid:
         return pid
     try:
         os.set_inheritable(status, True)
+        if calls is not None:
+            os.set_inheritable(calls, True)
         # A computer short of memory ends this first (proc_pid_oom_score_adj(5)).
         try:
             _write("/proc/self/oom_score_adj", "1000")
         except OSError:
             pass
         forget_keys()
-        argv = [argv[0], "--json-status-fd", str(status), *argv[1:]]
+        filtered = [] if calls is None else ["--seccomp", str(calls)]
+        argv = [argv[0], "--json-status-fd", str(status), *filtered, *argv[1:]]
         os.execve(argv[0], argv, {} if mark is None else {OWNER_VARIABLE: mark})
     except OSError as error:
         print(f"{MARK}not started: {argv[0]}: {error.strerror}", file=sys.stderr, flush=True)
@@ -348,12 +378,25 @@ def attend(pid: int, spec: dict[str, int], folders: list[str]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def main(spec: dict[str, int], folders: list[str], argv: list[str]) -> int:
+def pipe_with(text: str) -> int | None:
+    """Where `text`, hexadecimal and shorter than a pipe is wide, can be read as bytes; None for "-"."""
+    if text == "-":
+        return None
+    read, write = os.pipe()
+    os.write(write, bytes.fromhex(text))
+    os.close(write)
+    return read
+
+
+def main(spec: dict[str, int], calls: str, folders: list[str], argv: list[str]) -> int:
     signal.signal(signal.SIGTERM, _terminated)
     report, status = os.pipe()
     group = Cgroup(spec)
-    pid = spawn(argv, status)
+    reader = pipe_with(calls)
+    pid = spawn(argv, status, reader)
     os.close(status)
+    if reader is not None:
+        os.close(reader)
     inside = Inside(report)
     try:
         code = attend(pid, spec, folders)
@@ -380,7 +423,7 @@ def _terminated(number: int, frame: object) -> None:
 
 
 if __name__ == "__main__":
-    # processes, memory, disk, number of folders, folders, then bubblewrap and its arguments.
-    _count = 5 + int(sys.argv[4])
+    # processes, memory, disk, filter, number of folders, folders, then bubblewrap and its arguments.
+    _count = 6 + int(sys.argv[5])
     _spec = dict(zip(("processes", "memory", "disk"), map(int, sys.argv[1:4]), strict=True))
-    sys.exit(main(_spec, sys.argv[5:_count], sys.argv[_count:]))
+    sys.exit(main(_spec, sys.argv[4], sys.argv[6:_count], sys.argv[_count:]))

@@ -211,6 +211,20 @@ class TestLimits:
         stop = self.ended(place, " ".join(f"/usr/bin/env python3 -c '{eat}' &" for _ in range(4)) + " wait")
         assert stop == Stop("memory", "the sandbox was ended: more than 256 MiB of memory")
 
+    @pytest.mark.parametrize(
+        "eat",
+        [
+            "m = mmap.mmap(-1, 90 << 20); m.write(bytes(90 << 20))",
+            "held = [os.memfd_create(chr(120)) for _ in range(24)]; [os.write(m, bytes(4 << 20)) for m in held]",
+        ],
+        ids=["mapped", "files without a name"],
+    )
+    def test_memory_that_is_shared(self, place: Path, eat: str) -> None:
+        code = f"import mmap, os, time; {eat}; time.sleep(50)"
+        script = " ".join(f"/usr/bin/env python3 -c '{code}' &" for _ in range(4)) + " wait"
+        stop = self.ended(place, script, uncounted_memory=True)
+        assert stop == Stop("memory", "the sandbox was ended: more than 256 MiB of memory")
+
     def test_one_file(self, place: Path) -> None:
         done = sh(place, "head -c 8M /dev/zero > big; echo $?")
         assert done.text.strip() != "0"

@@ -81,6 +81,29 @@ def test_a_family_is_everybody_below() -> None:
                 os.kill(pid, 9)
 
 
+@pytest.mark.parametrize(
+    "take",
+    [
+        "held = mmap.mmap(-1, 64 << 20); held.write(b'x' * (64 << 20)); "
+        "[os.fork() or (time.sleep(60), os._exit(0)) for _ in range(2)]",
+        "held = os.memfd_create('x'); os.write(held, b'x' * (64 << 20))",
+    ],
+    ids=["mapped by three processes", "a file without a name"],
+)
+def test_shared_memory_is_counted_once(take: str) -> None:
+    code = f"import mmap, os, time\n{take}\nprint('ready', flush=True)\ntime.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"ready\n"
+        try:
+            living = warden.family(child.pid)
+            assert 64 << 20 <= warden.shared_memory(living) < 80 << 20
+            assert sum(living.values()) < 64 << 20, "it is nobody's alone"
+        finally:
+            for pid in warden.family(child.pid):
+                os.kill(pid, 9)
+
+
 def test_folders_are_measured_without_following_links(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "file").write_bytes(b"x" * 100_000)
