@@ -6,6 +6,7 @@ plot over time is drawn by key.
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from upkeep.forks import summary
 from upkeep.forks.apply import Applied
 from upkeep.forks.delta import Shown
 from upkeep.forks.records import ConflictingPatch, Judgement, Verification
-from upkeep.forks.report import Gated, Report
+from upkeep.forks.report import Gated, Report, Restacked
 from upkeep.forks.snapshot import Snapshot
+
+_RESULTS = ("restacked", "unchanged", "left", "conflict", "failed")
 
 
 def of_snapshot(snapshot: Snapshot) -> Metadata:
@@ -133,6 +136,37 @@ def of_applied(done: Applied) -> Metadata:
 def trunk_after(trunk: str, done: Applied) -> str | None:
     """Where trunk was pushed to; None: it stayed."""
     return next((each.after for each in done.pushed if each.ref == f"refs/heads/{trunk}"), None)
+
+
+def of_stack(found: Restacked) -> Metadata:
+    counts = {result: sum(each.result == result for each in found.branches) for result in _RESULTS}
+    return {
+        "kind": found.kind,
+        "branches": len(found.branches),
+        **{f"branches_{result}": count for result, count in counts.items()},
+        "results": table(
+            ("branch", "result", "before", "after", "pushed", "note"),
+            (
+                (
+                    each.branch,
+                    each.result,
+                    short(each.before),
+                    short(each.after or each.before),
+                    "yes" if each.pushed else "no",
+                    each.note or ", ".join(f"patch {one.number}: {one.subject}" for one in each.conflicts),
+                )
+                for each in found.branches
+            ),
+        ),
+        **({"note": found.note} if found.note else {}),
+        **({"problem": found.problem} if found.problem else {}),
+    }
+
+
+def stack_version(found: Restacked) -> str:
+    """The same for the same commits of the same branches."""
+    heads = "\n".join(f"{each.branch} {each.after or each.before}" for each in found.branches)
+    return sha256(heads.encode()).hexdigest()[:12]
 
 
 def of_judgement(found: Judgement) -> Metadata:

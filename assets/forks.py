@@ -40,7 +40,7 @@ from upkeep.forks.apply import Applied
 from upkeep.forks.delta import Shown
 from upkeep.forks.desk import Desk
 from upkeep.forks.records import Judgement, Record, Verification
-from upkeep.forks.report import Gated, Report
+from upkeep.forks.report import Gated, Report, Restacked
 from upkeep.forks.snapshot import Snapshot
 from upkeep.forks.summary import headline
 
@@ -55,11 +55,13 @@ GATE_RESULTS = AssetKey([GROUP, "gate_results"])
 REBASED_TRUNK = AssetKey([GROUP, "rebased_trunk"])
 PROPOSED_RESOLUTION = AssetKey([GROUP, "proposed_resolution"])
 FORK_DELTA = AssetKey([GROUP, "fork_delta"])
+STACK = AssetKey([GROUP, "stack"])
 REPORT = AssetKey([GROUP, "report"])
 
 CHECK_PATCHES_GO = "patches_go"
 CHECK_NOBODY_NEEDED = "no_person_is_needed"
 CHECK_GATES_PASS = "gates_pass"
+CHECK_RESTACKED = "branches_are_restacked"
 CHECK_CURRENT = "trunk_is_current"
 
 Event = MaterializeResult[Any] | AssetCheckResult
@@ -83,6 +85,9 @@ def events_of(desk: Desk, found: Record) -> Iterator[Event]:
         case Applied():
             trunk = metadata.trunk_after(desk.fork.trunk, found)
             yield _made(REBASED_TRUNK, found, trunk or "unchanged", metadata.of_applied(found))
+        case Restacked():
+            yield _made(STACK, found, metadata.stack_version(found), metadata.of_stack(found))
+            yield _restacked(found)
         case Judgement():
             yield _made(PROPOSED_RESOLUTION, found, found.tip or found.state, metadata.of_judgement(found))
         case Shown():
@@ -111,6 +116,14 @@ def _patches_go(found: Verification) -> AssetCheckResult:
         said += f": {first.subject}"
     table = metadata.conflicts(conflicts)
     return _check(VERIFICATION, CHECK_PATCHES_GO, passed=not conflicts, says=said, conflicts=table)
+
+
+def _restacked(found: Restacked) -> AssetCheckResult:
+    stuck = [each.branch for each in found.branches if each.result in ("conflict", "failed")]
+    said = found.problem or (
+        f"not restacked: {', '.join(stuck)}" if stuck else found.note or "no branch is left behind"
+    )
+    return _check(STACK, CHECK_RESTACKED, passed=found.complete, says=said)
 
 
 def _nobody_needed(found: Verification) -> AssetCheckResult:
@@ -157,6 +170,8 @@ _DESCRIPTIONS = {
     "anything is pushed. What a gate mends becomes a commit of ours on top.",
     REBASED_TRUNK: "The fork's trunk on its remote: rebased, pushed with a lease together with a backup of the old "
     "one, and then brought to the repository here. It is exactly the commit that was verified and gated.",
+    STACK: "The branches on trunk, brought along to the new one: by Graphite where it is set up, or each on its own. A "
+    "branch that conflicts stays where it is.",
     PROPOSED_RESOLUTION: "Conflicts that an agent settled, as a pull request for a person: the whole trunk as it would "
     "be, gated. Made only where a patch does not go and the fork is configured to ask; trunk is not moved.",
     FORK_DELTA: "The one long-lived pull request from trunk to mirror that shows what the fork carries: each patch "
@@ -175,15 +190,17 @@ _DEPENDENCIES: Mapping[AssetKey, set[AssetKey]] = {
     VERIFICATION: {SNAPSHOT},
     GATE_RESULTS: {VERIFICATION},
     REBASED_TRUNK: {GATE_RESULTS},
+    STACK: {REBASED_TRUNK},
     PROPOSED_RESOLUTION: {VERIFICATION},
     FORK_DELTA: {VERIFICATION, REBASED_TRUNK},
-    REPORT: {REBASED_TRUNK, PROPOSED_RESOLUTION, FORK_DELTA},
+    REPORT: {STACK, PROPOSED_RESOLUTION, FORK_DELTA},
 }
 
 _CHECKS = (
     (VERIFICATION, CHECK_PATCHES_GO, "Whether every patch of the fork goes onto upstream's head."),
     (VERIFICATION, CHECK_NOBODY_NEEDED, "Whether upstream left the paths alone whose change a person wants to see."),
     (GATE_RESULTS, CHECK_GATES_PASS, "Whether every gate passed on the commit that is to be pushed."),
+    (STACK, CHECK_RESTACKED, "Whether every branch on trunk came along, or had no need to."),
     (REBASED_TRUNK, CHECK_CURRENT, "Whether trunk is behind upstream for no more than `max_days_behind` days."),
 )
 

@@ -13,7 +13,7 @@ import os
 import zoneinfo
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -273,6 +273,12 @@ class Fork(Section):
     time_zone: Annotated[str | None, AfterValidator(_zone)] = Field(
         default=None, description="In which `schedule` is read. Unset: the machine's own."
     )
+
+    @model_validator(mode="after")
+    def _has_a_checkout(self) -> Self:
+        if self.stack == "graphite" and self.path is None:
+            raise ValueError("stack: graphite needs a checkout, which a fork by url has not; give `path`")
+        return self
 
 
 class Goal(Section):

@@ -136,9 +136,9 @@ def test_a_clean_day_makes_every_asset_and_each_shows_what_can_be_plotted(fleet:
     done = fleet.execute()
 
     assert done.result.success
-    assert done.made == ["snapshot", "verification", "gate_results", "rebased_trunk", "report"]
+    assert done.made == ["snapshot", "verification", "gate_results", "rebased_trunk", "stack", "report"]
     assert {name: check.passed for name, check in done.checks.items()} == dict.fromkeys(
-        ["patches_go", "no_person_is_needed", "gates_pass", "trunk_is_current"], True
+        ["patches_go", "no_person_is_needed", "gates_pass", "branches_are_restacked", "trunk_is_current"], True
     )
     tip = fleet.world.fork.head("trunk")
     assert done.version(forks.REBASED_TRUNK) == done.version(forks.VERIFICATION) == tip
@@ -159,7 +159,7 @@ def test_a_clean_day_makes_every_asset_and_each_shows_what_can_be_plotted(fleet:
     assert report["summary"].startswith("# fork: Rebased and pushed")
     row = fleet.row(done.result.run_id)
     assert (row.system, row.subject, row.outcome, row.trigger) == ("forks", "fork:fork", "done", "ui")
-    assert set(row.seconds) == {"lock", "snapshot", "verify", "gates", "apply"}
+    assert set(row.seconds) == {"lock", "snapshot", "verify", "gates", "apply", "stack"}
     assert row.head == head
     assert row.counts == {"patches": 2, "dropped": 0, "conflicts": 0, "behind": 1}
 
@@ -220,6 +220,26 @@ def test_a_gate_that_fails_is_shown_and_nothing_is_pushed(fleet: Fleet) -> None:
     assert done.failure.metadata["code"].value == "forks.gate_failed"
     assert done.metadata(forks.REPORT)["exit_code"] == 14
     assert fleet.world.everything() == before
+
+
+def test_a_branch_that_conflicts_fails_its_check_when_trunk_is_done(fleet: Fleet) -> None:
+    world = fleet.world
+    fleet.settings |= {"stack": "plain", "stack_branches": ["feat/*"]}
+    world.work.switch("feat/a", "trunk")
+    world.work.commit({"a.txt": theirs(15, "mine")}, "Mine")
+    world.work.git("switch", "-q", "trunk")
+    world.commit_upstream(CLEAN)
+
+    done = fleet.execute()
+
+    assert done.made == ["snapshot", "verification", "gate_results", "rebased_trunk", "stack", "report"]
+    assert done.checks["branches_are_restacked"].description == "not restacked: feat/a"
+    stack = done.metadata(forks.STACK)
+    assert (stack["kind"], stack["branches"], stack["branches_conflict"]) == ("plain", 1, 1)
+    assert stack["results"].records[0].data["note"] == "patch 1: Mine"
+    assert done.metadata(forks.REPORT)["exit_code"] == 13
+    assert done.failure.description == "Trunk is done; restacking its branches failed"
+    assert world.fork.head("trunk") == world.work.head("trunk")
 
 
 def test_a_step_that_fails_ends_in_a_report_too(fleet: Fleet) -> None:

@@ -114,7 +114,7 @@ def test_a_clean_day_is_verified_gated_and_pushed_and_can_be_restored(terminal: 
     kinds = [kind for kind, _ in terminal.events(report["run_id"])]
     assert (kinds[0], kinds[-1]) == ("run.started", "run.ended")
     steps = [summary["step"] for kind, summary in terminal.events(report["run_id"]) if kind == "step.ended"]
-    assert steps == ["lock", "snapshot", "verify", "gates", "apply", "delta"]
+    assert steps == ["lock", "snapshot", "verify", "gates", "apply", "stack", "delta"]
     assert terminal.out().startswith("# tool: Nothing to do")
     restored = terminal.report("--restore", report["run_id"])
     assert (restored["outcome"], restored["restored"]) == ("restored", report["run_id"])

@@ -19,6 +19,7 @@ from typing import Literal
 
 from upkeep.errors import GitError, PushRefused, RepositoryNotReady
 from upkeep.forks import pushing
+from upkeep.forks.moving import move_checkout, set_ref, words_of
 from upkeep.forks.place import Place, Worktree
 from upkeep.forks.pushing import NotAtomic, Update
 from upkeep.forks.records import Record
@@ -161,7 +162,7 @@ def _move_local(
         tracking.append((f"refs/remotes/{fork.remotes.fork}/{fork.mirror_branch}", snapshot.upstream))
     for ref, sha in tracking:
         # As a push by name would have done.
-        if ref in refs and refs[ref] != sha and _set(place, ref, sha, refs[ref]):
+        if ref in refs and refs[ref] != sha and set_ref(place, ref, sha, refs[ref]):
             moved.append(Moved(ref=ref, before=refs[ref], after=sha))
     state = _move_trunk(place, snapshot, tip, moved, notes)
     if mirror:
@@ -182,7 +183,7 @@ def _move_trunk(place: Place, snapshot: Snapshot, tip: str, moved: list[Moved], 
         why = f"it moved from {seen} to {now} meanwhile"
     elif (found := trunk_worktree(place)) is not None:
         why = _move_checkout(place, found, now, tip)
-    elif not _set(place, ref, tip, now):
+    elif not set_ref(place, ref, tip, now):
         why = "it moved meanwhile"
     if why:
         notes.append(
@@ -195,19 +196,12 @@ def _move_trunk(place: Place, snapshot: Snapshot, tip: str, moved: list[Moved], 
 
 
 def _move_checkout(place: Place, worktree: Worktree, before: str, tip: str) -> str:
-    """Move a checked-out trunk with its files; return why not, or nothing. What is not committed is never lost."""
+    """Move a checked-out trunk with its files; return why not, or nothing."""
     try:
         refuse_busy(place)
     except RepositoryNotReady as error:
         return error.message
-    if worktree.head != before:
-        return f"{worktree.path} is at {worktree.head} by now"
-    try:
-        # It moves branch, index and files, and refuses where a file of the person's would be overwritten.
-        run_git(["reset", "--quiet", "--keep", tip], cwd=worktree.path, personal=True)
-    except GitError as error:
-        return str(error.details.get("words", error.message)).strip().splitlines()[0]
-    return ""
+    return move_checkout(worktree, before, tip)
 
 
 def _move_mirror(place: Place, snapshot: Snapshot, moved: list[Moved], notes: list[str]) -> None:
@@ -224,7 +218,7 @@ def _move_mirror(place: Place, snapshot: Snapshot, moved: list[Moved], notes: li
         why = f"it is checked out in {checkout.path} with changes"
     elif checkout is not None:
         why = _fast_forward(checkout, sha)
-    elif not _set(place, ref, sha, now):
+    elif not set_ref(place, ref, sha, now):
         why = "it moved meanwhile"
     if why:
         notes.append(f"The local {branch} was left alone: {why}.")
@@ -236,13 +230,5 @@ def _fast_forward(checkout: Worktree, sha: str) -> str:
     try:
         run_git(["merge", "--quiet", "--ff-only", "--no-verify-signatures", sha], cwd=checkout.path, personal=True)
     except GitError as error:
-        return str(error.details.get("words", error.message)).strip().splitlines()[0]
+        return words_of(error)
     return ""
-
-
-def _set(place: Place, ref: str, sha: str, before: str) -> bool:
-    try:
-        place.repository.set_ref(ref, sha, before)
-    except GitError:
-        return False
-    return True

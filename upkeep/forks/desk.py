@@ -113,6 +113,11 @@ class Desk:
         """Where temporary worktrees of this fork lie."""
         return self.folder / "trees"
 
+    @property
+    def graphite_mark(self) -> Path:
+        """What `gt` was begun with, while it works."""
+        return self.folder / "graphite.json"
+
     @cached_property
     def place(self) -> Place:
         """Its repository and remotes. Opened on first use: they may be missing, and that ends in a report too."""

@@ -22,7 +22,7 @@ from upkeep.forks.apply import Applied
 from upkeep.forks.lock import Takeover
 from upkeep.forks.outcomes import Outcome, exit_code
 from upkeep.forks.records import Behind, ConflictingPatch, Judgement, Record, Verification
-from upkeep.forks.snapshot import Snapshot
+from upkeep.forks.snapshot import Snapshot, StackKind
 
 SCHEMA_NAME = "rebase-report.schema.json"
 VERSION = 1
@@ -60,15 +60,31 @@ class Gated(Record):
 
 
 class Restack(Record):
-    """One branch on top of trunk."""
+    """One branch on top of trunk. `failed`: it should have been restacked, and `note` says what was in the way. `left`:
+    there is nothing to restack, and `note` says why."""
 
     branch: str
     before: str
     after: str | None = None
     result: Literal["restacked", "unchanged", "conflict", "failed", "left"]
     pushed: bool = False
-    conflict: ConflictingPatch | None = None
+    conflicts: tuple[ConflictingPatch, ...] = ()
     note: str = ""
+
+
+class Restacked(Record):
+    """What became of the branches on trunk. `kind` says who restacks here, `note` what concerns all of them, and
+    `problem` what kept us from restacking any."""
+
+    kind: StackKind
+    branches: tuple[Restack, ...] = ()
+    note: str = ""
+    problem: str = ""
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left for a person."""
+        return not self.problem and not any(each.result in ("conflict", "failed") for each in self.branches)
 
 
 class EarlyWarning(Record):
@@ -104,7 +120,7 @@ class Report(Record):
     applied: Applied | None = None
     behind: Behind | None = Field(default=None, description="How far trunk is behind upstream after the run.")
     restored: str | None = Field(default=None, description="The run whose backup was put back.")
-    restacks: tuple[Restack, ...] = ()
+    stack: Restacked | None = Field(default=None, description="What became of the branches on trunk.")
     warnings: tuple[EarlyWarning, ...] = ()
     delta_pull_request: str | None = Field(default=None, description="Address of the pull request that shows the fork.")
     commands: tuple[Command, ...] = ()

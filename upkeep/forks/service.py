@@ -10,6 +10,7 @@ A step takes what the one before it returned. `rebase` is the order, for whoever
     judging.judged    Judgement      what an agent made of conflicts, where it is to be asked (`judgement.py`)
     gated             Gated          the fork's gates on the tip, before anything is pushed
     applied           Applied        mirror, trunk, what is local
+    restacked         Restacked      the branches on trunk
     shown             Shown          the pull request that shows what the fork carries (`dashboard.py`)
     closed            Report         whatever happened
 
@@ -28,7 +29,7 @@ from typing import Any, TypeVar
 from upkeep.database.events import EventType, Trigger
 from upkeep.database.server import Database
 from upkeep.errors import RemoteUnavailable, UpkeepError
-from upkeep.forks import acceptance, dashboard, measures, summary, verify, worktree
+from upkeep.forks import acceptance, branches, dashboard, graphite, measures, summary, verify, worktree
 from upkeep.forks import apply as applying
 from upkeep.forks import judgement as judging
 from upkeep.forks import lock as folder_lock
@@ -42,9 +43,15 @@ from upkeep.forks.outcomes import Outcome, as_event, outcome_of
 from upkeep.forks.place import committer_of
 from upkeep.forks.quarantine import quarantine
 from upkeep.forks.records import Behind, Record, Verification
-from upkeep.forks.report import EarlyWarning, Gate, Gated, Report
-from upkeep.forks.snapshot import Snapshot
+from upkeep.forks.report import EarlyWarning, Gate, Gated, Report, Restacked
+from upkeep.forks.snapshot import Snapshot, StackKind
 from upkeep.runs import open_run
+
+_COMMANDS: dict[StackKind, str] = {
+    "graphite": "gt restack --upstack",
+    "plain": "git rebase --onto trunk, each branch on trunk",
+    "none": "",
+}
 
 _Found = TypeVar("_Found")
 
@@ -94,7 +101,9 @@ def _steps(desk: Desk, *, restore: str | None) -> Iterator[Record]:
         if gates.tip is None:
             return
         tip = gates.tip
-        yield _patiently(desk, lambda: applied(desk, snapshot, tip))
+        done = _patiently(desk, lambda: applied(desk, snapshot, tip))
+        yield done
+        yield restacked(desk, snapshot, tip, done)
     if (shown := dashboard.shown(desk, snapshot, verification, tip)) is not None:
         yield shown
 
@@ -137,6 +146,9 @@ def take_snapshot(desk: Desk) -> Snapshot:
     with desk.step("snapshot", f"git ls-remote and git fetch, {desk.fork.trunk} and {desk.fork.upstream_branch}"):
         if desk.held is not None:
             worktree.remove_leftovers(desk.place.repository, desk.trees)
+            left_by = desk.held.takeover and desk.held.takeover.holder
+            if recovered := graphite.recover(desk.place, desk.graphite_mark, left_by.heartbeat if left_by else None):
+                desk.draft.note(recovered)
         taken = snapshots.take(desk.place)
         desk.draft.put(snapshot=taken)
         if desk.held is not None:
@@ -214,6 +226,27 @@ def applied(desk: Desk, snapshot: Snapshot, tip: str) -> Applied:
         return done
 
 
+def restacked(desk: Desk, snapshot: Snapshot, tip: str, done: Applied) -> Restacked:
+    """Bring the branches on trunk along. What goes wrong with them is in the result (exit 13): trunk is done."""
+    with desk.step("stack", _COMMANDS[snapshot.stack_kind]):
+        bench = branches.Bench(
+            place=desk.place,
+            snapshot=snapshot,
+            onto=tip,
+            committer=committer_of(desk.place.repository),
+            may=desk.check,
+            scratch=desk.trees,
+            mark=desk.graphite_mark,
+        )
+        if done.local_trunk == "left":
+            problem = "The local trunk was left alone, and so were the branches on it."
+            result = Restacked(kind=snapshot.stack_kind, problem=problem if snapshot.stack else "")
+        else:
+            result = branches.restack(bench, push=desk.fork.push_stack)
+        desk.draft.put(stack=result)
+        return result
+
+
 def restored(desk: Desk, snapshot: Snapshot, run: str) -> Applied:
     """Put trunk back to what it was before `run`. Raises as `applied`, and GitError `forks.no_backup`."""
     with desk.step("restore", f"git push --force-with-lease=refs/heads/{desk.fork.trunk}:{snapshot.trunk}"):
@@ -274,6 +307,9 @@ def conclusion(desk: Desk) -> Outcome:
     done: Applied = parts["applied"]
     if done.local_trunk == "left":
         return Outcome.LOCAL_LEFT
+    stack: Restacked | None = parts.get("stack")
+    if stack is not None and not stack.complete:
+        return Outcome.STACK_FAILED
     return Outcome.REBASED if done.pushed or not verification.unchanged else Outcome.NO_CHANGE
 
 

@@ -10,13 +10,18 @@ repository no ref moves, not even a remote-tracking one.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from typing import Literal
 
 from pydantic import Field
 
-from upkeep.errors import BranchGone, GitError, RemoteUnavailable, RepositoryNotReady
+from upkeep.config import Fork
+from upkeep.errors import BranchGone, GitError, RemoteUnavailable, RepositoryNotReady, UpkeepError
+from upkeep.forks import graphite
+from upkeep.forks.graphite import Tracked
 from upkeep.forks.ownership import newest_version
 from upkeep.forks.place import Place, Worktree
 from upkeep.forks.records import Record
@@ -29,11 +34,19 @@ _TRIES = 3
 _LINE = re.compile(r"([0-9a-f]{40})\t(\S+)")
 
 
+StackKind = Literal["graphite", "plain", "none"]
+"""Who restacks the branches on trunk."""
+
+
 class Snapshot(Record):
     """SHAs by what they are. `trunk`, `mirror`, `next_branches` and `backups` (by run) are the remote's, `local_…` are
-    the repository's here; None: there is no such branch. `stack` holds the fork's own branches here, `remote_stack`
-    those of them that the remote has. `tags` is the upstream tag that the version comes from, where it comes from one.
-    `checked_out` is where trunk is checked out."""
+    the repository's here; None: there is no such branch. `tags` is the upstream tag that the version comes from, where
+    it comes from one. `checked_out` is where trunk is checked out.
+
+    `stack` holds the fork's own branches here, `remote_stack` those of them that the remote has. `stack_kind` says who
+    restacks them, `tracked` what Graphite knows of them, each after its parent, `stack_note` what a person should know,
+    and `stack_problem` why they cannot be restacked.
+    """
 
     taken_at: datetime
     fork_url: str
@@ -46,6 +59,10 @@ class Snapshot(Record):
     local_mirror: str | None = None
     stack: dict[str, str] = Field(default_factory=dict)
     remote_stack: dict[str, str] = Field(default_factory=dict)
+    stack_kind: StackKind = "none"
+    tracked: dict[str, Tracked] = Field(default_factory=dict)
+    stack_note: str = ""
+    stack_problem: str = ""
     backups: dict[str, str] = Field(default_factory=dict)
     tags: tuple[str, ...] = ()
     checked_out: str | None = None
@@ -73,8 +90,9 @@ def take(place: Place) -> Snapshot:
     RemoteUnavailable. Nothing has moved then.
     """
     refuse_busy(place)
+    branches = _branches(place)
     for _ in range(_TRIES):
-        snapshot = _look(place)
+        snapshot = _look(place, branches)
         try:
             _fetch(place, snapshot)
         except BranchGone:
@@ -122,7 +140,42 @@ def trunk_worktree(place: Place) -> Worktree | None:
     return next((each for each in place.worktrees() if each.branch == place.fork.trunk), None)
 
 
-def _look(place: Place) -> Snapshot:
+@dataclass(frozen=True)
+class _Branches:
+    """Who restacks here, and what Graphite knows."""
+
+    kind: StackKind
+    tracked: Mapping[str, Tracked] = field(default_factory=dict)
+    note: str = ""
+    problem: str = ""
+
+
+def _branches(place: Place) -> _Branches:
+    wanted = place.fork.stack
+    if wanted in ("plain", "none"):
+        return _Branches("plain" if wanted == "plain" else "none")
+    if place.own or not graphite.initialised(place):
+        init = f"`gt init --trunk {place.fork.trunk}`"
+        problem = f"Graphite is not initialised in {place.repository.path}: {init} does that."
+        return _Branches("none") if wanted == "auto" else _Branches("graphite", problem=problem)
+    if graphite.installed() is None and wanted == "auto":
+        return _Branches(
+            "none", note="Graphite is initialised here, but `gt` is not installed: branches are left alone."
+        )
+    try:
+        stacks = graphite.look(place)
+    except UpkeepError as error:
+        return _Branches("graphite", problem=f"{error.message}. {error.remedy}")
+    lost = ", ".join(f"`gt track {name}`" for name in stacks.diverged)
+    note = f"Git moved branches that Graphite has lost since: {lost} sets that right." if lost else ""
+    if not stacks.is_trunk:
+        known = ", ".join(stacks.trunks) or "none"
+        other = f"Graphite's trunk here is {known}, not {place.fork.trunk}: its branches are left alone."
+        return _Branches("none", note=other) if wanted == "auto" else _Branches("graphite", problem=other)
+    return _Branches("graphite", stacks.tracked, note)
+
+
+def _look(place: Place, branches: _Branches) -> Snapshot:
     fork = place.fork
     theirs = _ls_remote(place, place.fork_url, ["refs/heads/*", f"{BACKUP_PREFIX}{fork.trunk}/*"])
     wanted = [f"refs/heads/{branch}" for branch in (fork.upstream_branch, *fork.next_branches)]
@@ -131,12 +184,8 @@ def _look(place: Place) -> Snapshot:
     head = _required(upstream, fork.upstream_branch, place.upstream_url)
     local = {} if place.own else place.repository.refs("refs/heads/")
     known = local or {ref: sha for ref, sha in theirs.items() if ref.startswith("refs/heads/")}
-    stack = {
-        branch: sha
-        for ref, sha in known.items()
-        if (branch := ref.removeprefix("refs/heads/")) not in (fork.trunk, fork.mirror_branch)
-        and any(fnmatchcase(branch, pattern) for pattern in fork.stack_branches)
-    }
+    named = {ref.removeprefix("refs/heads/"): sha for ref, sha in known.items()}
+    stack = {branch: sha for branch, sha in named.items() if _in_stack(fork, branch, branches)}
     prefix = f"{BACKUP_PREFIX}{fork.trunk}/"
     found = None if place.own else trunk_worktree(place)
     return Snapshot(
@@ -153,10 +202,22 @@ def _look(place: Place) -> Snapshot:
         local_mirror=local.get(f"refs/heads/{fork.mirror_branch}"),
         stack=stack,
         remote_stack={branch: theirs[ref] for branch in stack if (ref := f"refs/heads/{branch}") in theirs},
+        stack_kind=branches.kind,
+        tracked=dict(branches.tracked),
+        stack_note=branches.note,
+        stack_problem=branches.problem,
         backups={ref.removeprefix(prefix): sha for ref, sha in theirs.items() if ref.startswith(prefix)},
         tags=_newest_tag(place, [ref.removeprefix("refs/tags/") for ref in upstream if ref.startswith("refs/tags/")]),
         checked_out=None if found is None else str(found.path),
     )
+
+
+def _in_stack(fork: Fork, branch: str, branches: _Branches) -> bool:
+    if branch in (fork.trunk, fork.mirror_branch) or branches.kind == "none":
+        return False
+    if branches.kind == "graphite":
+        return branch in branches.tracked
+    return any(fnmatchcase(branch, pattern) for pattern in fork.stack_branches)
 
 
 def _wants_tags(place: Place) -> bool:

@@ -143,8 +143,8 @@ def _judgement(report: Report) -> Iterator[str]:
         yield f"- Transcript: {code(found.transcript)}"
 
 
-def _conflict(conflict: ConflictingPatch) -> Iterator[str]:
-    yield f"## Patch {conflict.number} conflicts: {inline(conflict.subject)}"
+def _conflict(conflict: ConflictingPatch, where: str = "") -> Iterator[str]:
+    yield f"## {where}Patch {conflict.number} conflicts: {inline(conflict.subject)}"
     yield ""
     yield f"- {code(conflict.sha)} by {inline(conflict.author)}, {conflict.authored_at:%Y-%m-%d}"
     yield "- " + ", ".join(inline(kind) for kind in conflict.types)
@@ -184,11 +184,19 @@ def _moves(report: Report) -> Iterator[str]:
 
 
 def _restacks(report: Report) -> Iterator[str]:
-    if report.restacks:
-        yield from ("", "## Branches on trunk", "")
-    for each in report.restacks:
-        note = f": {inline(each.note)}" if each.note else ""
-        yield f"- {code(each.branch)}: {each.result}{note}"
+    stack = report.stack
+    if stack is None or (stack.kind == "none" and not stack.note):
+        return
+    yield from ("", "## Branches on trunk", "")
+    yield from (_ours(text) for text in (stack.problem, stack.note) if text)
+    for each in stack.branches:
+        moved = f" from {code(each.before[:12])} to {code(each.after[:12])}" if each.after else ""
+        pushed = ", pushed" if each.pushed else ""
+        note = f": {_ours(each.note)}" if each.note else ""
+        yield f"- {code(each.branch)}: {each.result}{moved}{pushed}{note}"
+    for each in stack.branches:
+        for conflict in each.conflicts:
+            yield from ("", *_conflict(conflict, f"{code(each.branch)}: "))
 
 
 def _rest(report: Report) -> Iterator[str]:
@@ -220,6 +228,20 @@ def next_actions(report: Report) -> Iterator[str]:
         yield "Read what upstream changed in the paths below; then merge or rebase by hand."
     if report.applied:
         yield from map(_ours, report.applied.notes)
+    yield from _stack_actions(report)
+
+
+def _stack_actions(report: Report) -> Iterator[str]:
+    stack = report.stack
+    if stack is None or stack.complete:
+        return
+    if stack.problem:
+        yield _ours(stack.problem)
+    for each in stack.branches:
+        if each.result == "conflict":
+            yield f"Rebase {code(each.branch)} by hand: the commands below stop at its first patch that conflicts."
+        elif each.result == "failed":
+            yield f"Look at {code(each.branch)}: {_ours(each.note)}"
 
 
 def _first_of_each(conflicts: Sequence[ConflictingPatch]) -> list[ConflictingPatch]:

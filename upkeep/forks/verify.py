@@ -10,6 +10,7 @@ import re
 import shlex
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,6 +36,36 @@ _PULL_REQUEST = re.compile(r"\(#(\d+)\)\s*$|^Merge pull request #(\d+)")
 _RANGE_DIFF_BYTES = 1 << 20
 
 
+@dataclass(frozen=True)
+class Carried:
+    """What carrying a stack over came to, who decided, and why that was git."""
+
+    result: Rebased
+    method: Literal["memory", "worktree"]
+    reasons: tuple[str, ...]
+    conflicts: tuple[ConflictingPatch, ...]
+
+
+def carry(
+    quarantine: Quarantine,
+    stack: Stack,
+    committer: Committer,
+    *,
+    scratch: Path | None = None,
+    settle: Settle = lambda _: None,
+) -> Carried:
+    """Pick a stack onto its `onto` inside the quarantine, in memory, or by git in a worktree below `scratch` where the
+    engine must not decide. `settle` as in `verify`. Raises GitError."""
+    reasons = routing.reasons(quarantine, stack, attributes.lay_out(quarantine, stack.onto))
+    with Engine(quarantine, committer) as engine:
+        if reasons:
+            result = worktree.rebase(quarantine, stack, committer, folder=scratch, settle=settle)
+        else:
+            result = engine.rebase(stack, settle)
+        conflicts = tuple(_conflicting(engine, stack, each, result.conflicts) for each in result.conflicts)
+    return Carried(result, "worktree" if reasons else "memory", reasons, conflicts)
+
+
 def verify(
     quarantine: Quarantine,
     onto: str,
@@ -55,14 +86,8 @@ def verify(
     """
     started = time.monotonic()
     stack = read_stack(quarantine, onto, head, own=ownership.is_own)
-    reasons = routing.reasons(quarantine, stack, attributes.lay_out(quarantine, onto))
-    method: Literal["memory", "worktree"] = "worktree" if reasons else "memory"
-    with Engine(quarantine, committer) as engine:
-        if reasons:
-            result = worktree.rebase(quarantine, stack, committer, folder=scratch, settle=settle)
-        else:
-            result = engine.rebase(stack, settle)
-        conflicts = tuple(_conflicting(engine, stack, each, result.conflicts) for each in result.conflicts)
+    carried = carry(quarantine, stack, committer, scratch=scratch, settle=settle)
+    result = carried.result
     top = None
     if result.clean:
         top = ownership.crown(quarantine, result.tip, stack.own, head, onto=onto, version=version, tags=tags)
@@ -71,14 +96,14 @@ def verify(
         head=head,
         base=stack.base,
         behind=int(quarantine.git("rev-list", "--count", "--end-of-options", onto, f"^{head}").text),
-        method=method,
-        reasons=reasons,
+        method=carried.method,
+        reasons=carried.reasons,
         stack_tip=result.tip if result.clean else None,
         tip=top.tip if top else None,
         tree=_tree(quarantine, result, top.tip) if top else None,
         kept=tuple(KeptPatch(**_line(each.patch), new_sha=each.sha, settled=_settled(each)) for each in result.kept),
         dropped=tuple(DroppedPatch(**_line(each.patch), why=each.why, proof=each.proof) for each in result.dropped),
-        conflicts=conflicts,
+        conflicts=carried.conflicts,
         own_before=tuple(
             OwnCommit(sha=patch.sha, kind=str(ownership.kind_of(patch.commit)), subject=patch.commit.subject)
             for patch in stack.own
