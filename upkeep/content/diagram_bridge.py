@@ -18,7 +18,8 @@ from dataclasses import dataclass
 
 from upkeep.content.diagrams import EVENT_CLASS
 from upkeep.content.edit import Splice, splice
-from upkeep.content.flowchart import Flowchart, FlowchartSyntaxError, NodeUse, Statement, parse_flowchart
+from upkeep.content.flowchart.grammar import parse_flowchart
+from upkeep.content.flowchart.model import Flowchart, FlowchartSyntaxError, NodeUse, Statement
 
 PLAIN_CLASS = "ui"
 MAX_BRIDGES = 6

@@ -1,7 +1,7 @@
 """Changes of flow-diagrams.md that leave every other byte as it was.
 
 What belongs here: renaming, adding and removing event nodes inside Mermaid flowcharts, and the text of a new file. What
-does not: the grammar (`flowchart.py`), bridging links (`diagram_bridge.py`), deciding which event is a neighbour of
+does not: the grammar (`flowchart/`), bridging links (`diagram_bridge.py`), deciding which event is a neighbour of
 which (`author.py`).
 
 Every change of a block is checked by parsing the block again: the nodes that were not meant must come out as they were.
@@ -19,7 +19,8 @@ from functools import partial
 from upkeep.content.diagram_bridge import demote, without_node
 from upkeep.content.diagrams import EVENT_CLASS, LEGEND_LABEL, DiagramFile, MermaidBlock, parse_diagrams
 from upkeep.content.edit import Splice, splice
-from upkeep.content.flowchart import Flowchart, FlowchartSyntaxError, Node, label_title, parse_flowchart
+from upkeep.content.flowchart.grammar import parse_flowchart
+from upkeep.content.flowchart.model import Flowchart, FlowchartSyntaxError, Node, label_title
 
 MAIN_HEADING = re.compile(r"\b(?:main|funnel)", re.IGNORECASE)
 CLASS_STYLES = {

@@ -1,6 +1,6 @@
 """flow-diagrams.md: headings, Mermaid blocks and the dashboard's directives, each with its place.
 
-What belongs here: where things stand in the file. What does not: the grammar inside a block (`flowchart.py`), and
+What belongs here: where things stand in the file. What does not: the grammar inside a block (`flowchart/`), and
 whether a diagram is right (`validate.py`).
 
 All offsets count code points of the file's text; lines count from 1. Blocks are found as CommonMark finds them, so a
@@ -23,7 +23,7 @@ from upkeep.content.markdown import FenceLines, HeadingLines, outline
 from upkeep.content.sketch import Sketch, plain_sketch, sketch_of
 
 if TYPE_CHECKING:
-    from upkeep.content.flowchart import Flowchart, FlowchartSyntaxError, Node
+    from upkeep.content.flowchart.model import Flowchart, FlowchartSyntaxError, Node
 
 EVENT_CLASS = "event"
 LEGEND_LABEL = "analytics event name"
@@ -98,20 +98,21 @@ class MermaidBlock:
     def is_flowchart(self) -> bool:
         if self._plain is not None:
             return True
-        from upkeep.content.flowchart import is_flowchart
+        from upkeep.content.flowchart.source import is_flowchart
 
         return is_flowchart(self.text)
 
     @cached_property
     def diagram_type(self) -> str:
         """The word that says what kind of diagram it is: "flowchart", "sequenceDiagram", …"""
-        from upkeep.content.flowchart import first_word
+        from upkeep.content.flowchart.source import first_word
 
         return first_word(self.text)
 
     @cached_property
     def _parsed(self) -> tuple[Flowchart | None, FlowchartSyntaxError | None]:
-        from upkeep.content.flowchart import FlowchartSyntaxError, parse_flowchart
+        from upkeep.content.flowchart.grammar import parse_flowchart
+        from upkeep.content.flowchart.model import FlowchartSyntaxError
 
         if not self.is_flowchart:
             return None, None

@@ -1,7 +1,7 @@
 """What a flowchart shows, without places: nodes, labels, classes.
 
 What belongs here: recognising the plain form that nearly all diagrams have, by one regular expression. What does not:
-the grammar (`flowchart.py`), which judges every other form and knows where things stand.
+the grammar (`flowchart/`), which judges every other form and knows where things stand.
 
 The plain form is a strict part of the grammar: what `plain_sketch` takes, `parse_flowchart` takes too and reads the
 same (a test holds the two against each other). It is here for speed: a dashboard of 10,000 events has a thousand
@@ -16,7 +16,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from upkeep.content.flowchart import Flowchart
+    from upkeep.content.flowchart.model import Flowchart
 
 MAX_EDGES = 500
 """Mermaid's default `maxEdges`."""

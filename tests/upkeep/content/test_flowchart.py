@@ -8,13 +8,9 @@ from hypothesis import strategies as st
 
 from tests.support.flowcharts import ACCEPTED, REFUSED
 from tests.support.sample_content import real_content
-from upkeep.content.flowchart import (
-    Flowchart,
-    FlowchartSyntaxError,
-    is_flowchart,
-    label_title,
-    parse_flowchart,
-)
+from upkeep.content.flowchart.grammar import parse_flowchart
+from upkeep.content.flowchart.model import Flowchart, FlowchartSyntaxError, label_title
+from upkeep.content.flowchart.source import is_flowchart
 from upkeep.content.folder import Content, read_folder
 from upkeep.content.sketch import MAX_EDGES
 

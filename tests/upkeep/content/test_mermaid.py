@@ -9,7 +9,9 @@ import pytest
 from tests.support.flowcharts import ACCEPTED, REFUSED
 from tests.support.sample_content import real_content
 from tests.support.tools import tool, unavailable
-from upkeep.content.flowchart import FlowchartSyntaxError, is_flowchart, parse_flowchart
+from upkeep.content.flowchart.grammar import parse_flowchart
+from upkeep.content.flowchart.model import FlowchartSyntaxError
+from upkeep.content.flowchart.source import is_flowchart
 from upkeep.content.folder import Content, read_folder
 from upkeep.content.mermaid import SCRIPT, MermaidUnavailable, NodeMermaid, Verdict
 

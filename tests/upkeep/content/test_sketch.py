@@ -7,7 +7,9 @@ import pytest
 from tests.support.flowcharts import ACCEPTED, REFUSED
 from tests.support.sample_content import CHECKOUT_DIAGRAMS, HOME_DIAGRAMS, real_content
 from upkeep.content.diagrams import parse_diagrams
-from upkeep.content.flowchart import FlowchartSyntaxError, is_flowchart, parse_flowchart
+from upkeep.content.flowchart.grammar import parse_flowchart
+from upkeep.content.flowchart.model import FlowchartSyntaxError
+from upkeep.content.flowchart.source import is_flowchart
 from upkeep.content.folder import Content, read_folder
 from upkeep.content.sketch import Sketch, plain_sketch, sketch_of
 

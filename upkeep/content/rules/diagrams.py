@@ -1,6 +1,6 @@
 """Rules about flow-diagrams.md: Mermaid accepts it, its nodes are events, its directives lead somewhere.
 
-What belongs here: what one flow's diagrams say about that flow. What does not: the grammar (`flowchart.py`) and asking
+What belongs here: what one flow's diagrams say about that flow. What does not: the grammar (`flowchart/`) and asking
 Mermaid (`mermaid.py`).
 """
 
@@ -15,7 +15,7 @@ from upkeep.content.folder import DIAGRAMS, Flow
 from upkeep.content.rules.base import Context, Hit, counted, key_of, listed, shown
 
 if TYPE_CHECKING:
-    from upkeep.content.flowchart import FlowchartSyntaxError, Node
+    from upkeep.content.flowchart.model import FlowchartSyntaxError, Node
 
 _MAIN = re.compile("main|funnel", re.IGNORECASE)
 _MARKUP = re.compile(r"[`*_]")
@@ -64,7 +64,8 @@ def _refusals(context: Context, block: MermaidBlock) -> list[tuple[int, int | No
 def _all_syntax_errors(text: str, first: FlowchartSyntaxError) -> list[FlowchartSyntaxError]:
     """Return the errors of other lines too, as they show once the lines before are taken out: a person would rather
     mend all of them at once. Stops where taking out a line could itself be the cause."""
-    from upkeep.content.flowchart import FlowchartSyntaxError, parse_flowchart
+    from upkeep.content.flowchart.grammar import parse_flowchart
+    from upkeep.content.flowchart.model import FlowchartSyntaxError
 
     errors = [first]
     lines = text.split("\n")
@@ -131,7 +132,7 @@ def unknown_event_node(context: Context) -> Iterator[Hit]:
 def _is_known(label: str, flow: Flow) -> bool:
     if label in flow.trimmed_names:
         return True
-    from upkeep.content.flowchart import label_title
+    from upkeep.content.flowchart.model import label_title
 
     title = label_title(label)
     return title in flow.trimmed_names or title == LEGEND_LABEL
@@ -180,7 +181,7 @@ def event_in_no_diagram(context: Context) -> Iterator[Hit]:
         names = dict.fromkeys(item["name"] for _, item in flow.named_objects)
         if labels.issuperset(names):
             continue
-        from upkeep.content.flowchart import label_title
+        from upkeep.content.flowchart.model import label_title
 
         titles = {label_title(label) for label in labels}
         # What a diagram that does not parse shows is not known: a name that it mentions may well be in it.
