@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-from upkeep.content.lines import LineIndex
 from upkeep.content.markdown import FenceLines, HeadingLines, outline
 from upkeep.content.sketch import Sketch, plain_sketch, sketch_of
+from upkeep.lines import LineIndex
 
 if TYPE_CHECKING:
     from upkeep.content.flowchart.model import Flowchart, FlowchartSyntaxError, Node

@@ -20,8 +20,8 @@ from typing import Any, Literal
 
 from upkeep.content.diagrams import DiagramFile, parse_diagrams
 from upkeep.content.jsontext import Document, JsonSyntaxError, load, locate, parse, pointer_of
-from upkeep.content.lines import LineIndex
 from upkeep.errors import UpkeepError
+from upkeep.lines import LineIndex
 
 CATALOGUE = "flows.json"
 SLUG_MAP = "flow-slug-map.json"

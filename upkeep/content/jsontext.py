@@ -18,8 +18,8 @@ from functools import cached_property
 from itertools import chain
 from typing import Any, NoReturn
 
-from upkeep.content.lines import LineIndex
 from upkeep.errors import ContentInvalid
+from upkeep.lines import LineIndex
 
 BYTE_ORDER_MARK = "\ufeff"
 MAX_DEPTH = 200

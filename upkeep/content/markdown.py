@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from upkeep.content.lines import LineIndex
+from upkeep.lines import LineIndex
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt

@@ -1,47 +1,38 @@
-"""Lines of a text, and where they are in it.
+"""Lines of a text, counted as Markdown parsers count them.
 
-What belongs here: the one notion of a line that the parsers of this package share: it ends at `\\n`, `\\r\\n` or a lone
-`\\r`, as CommonMark has it (spec 0.31, section 2.1). What does not: any format.
+What belongs here: the parsers' numbers, from 0, over the one notion of a line (`upkeep/lines.py`). What does not: any
+format.
 """
 
 from __future__ import annotations
 
-import re
-from bisect import bisect_right
-
-_END = re.compile(r"\r\n|\n|\r")
+from upkeep.lines import LineIndex
 
 
 class Lines:
     """Offsets count code points from 0, lines from 0 as parsers count them; `number` is for people, from 1."""
 
-    __slots__ = ("_contents", "_starts", "text")
+    __slots__ = ("_index", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
-        starts, contents, at = [0], [], 0
-        for match in _END.finditer(text):
-            contents.append(text[at : match.start()])
-            at = match.end()
-            starts.append(at)
-        contents.append(text[at:])
-        self._starts, self._contents = starts, contents
+        self._index = LineIndex(text)
 
     def __len__(self) -> int:
         """Number of lines; a text that ends with a line end has an empty last one."""
-        return len(self._contents)
+        return len(self._index)
 
     def content(self, line: int) -> str:
         """A line without its end."""
-        return self._contents[line]
+        return self._index.content(line + 1)
 
     def start(self, line: int) -> int:
         """Offset of a line's first character; the end of the text for a line beyond the last."""
-        return self._starts[line] if line < len(self._starts) else len(self.text)
+        return self._index.start(line + 1)
 
     def end(self, line: int) -> str:
         """The characters that end a line; empty for the last."""
-        return self.text[self.start(line) + len(self._contents[line]) : self.start(line + 1)]
+        return self._index.end(line + 1)
 
     def number(self, offset: int) -> int:
-        return bisect_right(self._starts, offset)
+        return self._index.line(offset)

@@ -6,8 +6,8 @@ import pytest
 from markdown_it import MarkdownIt
 
 from tests.support.sample_content import CHECKOUT_DIAGRAMS
-from upkeep.content.lines import LineIndex
 from upkeep.content.markdown import FenceLines, HeadingLines, Part, outline
+from upkeep.lines import LineIndex
 
 
 def reference(text: str) -> list[Part]:

@@ -20,8 +20,8 @@ from upkeep.content.flowchart.model import (
     Word,
 )
 from upkeep.content.flowchart.source import Source
-from upkeep.content.lines import LineIndex
 from upkeep.content.sketch import MAX_EDGES
+from upkeep.lines import LineIndex
 
 _SEPARATORS = frozenset({"NEWLINE", ";", "EOF"})
 _ID = frozenset({"NUM", "NODE_STRING", "v", "-", "default", ",", ":", "&", "#", "*", "UNICODE_TEXT"})

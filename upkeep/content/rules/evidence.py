@@ -11,8 +11,8 @@ from typing import Any
 
 from upkeep.content.folder import EVIDENCE, JsonFile
 from upkeep.content.jsontext import pointer_of
-from upkeep.content.lines import LineIndex
 from upkeep.content.rules.base import Context, Hit, key_of, shown
+from upkeep.lines import LineIndex
 
 
 def invalid_evidence_shape(context: Context) -> Iterator[Hit]:

@@ -1,6 +1,6 @@
 """Lines and columns of offsets in a text.
 
-What belongs here: the one notion of a line that findings, edits and diagrams share. What does not: any format.
+What belongs here: the one notion of a line that all share who read a text by places. What does not: any format.
 A line ends at `\\n`, `\\r\\n` or a lone `\\r`, as CommonMark has it (spec 0.31, section 2.1) and editors show it.
 """
 
@@ -46,3 +46,8 @@ class LineIndex:
     def content(self, line: int) -> str:
         """Return a line without its line end."""
         return self._text[self.start(line) : self.start(line + 1)].rstrip("\r\n")
+
+    def end(self, line: int) -> str:
+        """Return the characters that end a line; none for the last."""
+        whole = self._text[self.start(line) : self.start(line + 1)]
+        return whole[len(whole.rstrip("\r\n")) :]
