@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.github import GitHub
 from tests.support.rebases import LINES, World, rebase, theirs
 from tests.support.tools import tool
 from upkeep.database.server import Database
@@ -47,12 +48,16 @@ class Court:
     world: World
     database: Database
     folder: Path
+    github: GitHub | None = None
 
     def script(self, text: str) -> None:
         (self.folder / "agent.sh").write_text(text)
 
     def desk(self, **options: Any) -> Desk:
-        return self.world.desk(database=self.database, **options)
+        desk = self.world.desk(database=self.database, **options)
+        if self.github is not None:
+            desk.forge = self.github.forge(sleep=lambda _: None, jitter=lambda: 0.0)
+        return desk
 
     def run(self, **options: Any) -> Report:
         return rebase(self.desk(**options))

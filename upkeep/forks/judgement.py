@@ -131,6 +131,7 @@ class _Session:
             raise
         pull_request = proposal.send(desk, self.snapshot, what)
         memory.note_proposal(self.database, desk.name, made, tip=tip, number=pull_request.number, url=pull_request.url)
+        proposal.supersede(desk, pull_request)
         desk.note(EventType.PR_CREATED, url=pull_request.url)
         message = f"Agent {desk.agent.name} settled the conflicts; a person decides: {pull_request.url}"
         return self.result("proposed", message, url=pull_request.url, what=what)

@@ -142,8 +142,7 @@ def checked(desk: Desk, what: Proposed, files: Sequence[FileChange]) -> Guardrai
 
 
 def send(desk: Desk, snapshot: Snapshot, what: Proposed) -> PullRequest:
-    """Push branch and base, make the pull request, read it back, and close the ones before it. Done again it finds what
-    is there.
+    """Push branch and base, make the pull request, and read it back. Done again it finds what is there.
 
     Raises PushRefused (`git.person_on_branch`, or as `pushing.push`), ForgeError (`forge.not_as_sent`, or as a forge).
     """
@@ -158,9 +157,13 @@ def send(desk: Desk, snapshot: Snapshot, what: Proposed) -> PullRequest:
             code="forge.not_as_sent",
             remedy=f"Look at {made.url}, close it, and run again.",
         )
-    others = forge.pull_requests(repo, branch_prefix=prefix(what.fork), state="open")
-    publish.close_superseded(forge, desk, made, [each for each in others if each.number != made.number])
     return made
+
+
+def supersede(desk: Desk, made: PullRequest) -> None:
+    """Close the proposals before this one, with a pointer to it. What a person has touched stays open."""
+    others = desk.forge.pull_requests(desk.fork.repo, branch_prefix=prefix(desk.name), state="open")
+    publish.close_superseded(desk.forge, desk, made, [each for each in others if each.number != made.number])
 
 
 def _push(desk: Desk, snapshot: Snapshot, what: Proposed) -> None:

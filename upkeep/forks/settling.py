@@ -265,18 +265,26 @@ def _touched(quarantine: Quarantine, stop: Stop, taken: Harvest) -> list[str]:
 def _left(
     quarantine: Quarantine, stop: Stop, contents: Mapping[str, bytes | None], laid_out: Mapping[str, bytes]
 ) -> Iterator[str]:
-    """Conflict markers that are still there."""
+    """Files in which conflict markers are left."""
     for each in stop.sides:
         content = contents[each.path]
         if content is None:
             continue
-        shas = [side.sha for side in (each.base, each.ours, each.theirs) if side is not None]
-        sides = {line for _, text in quarantine.blobs(shas) for line in _lines(text)}
-        planted = {line for line in _lines(laid_out.get(each.path, b"")) if _MARKER.match(line)} - sides
-        for number, line in enumerate(_lines(content), 1):
-            if line in planted or (line not in sides and _SURE_MARKER.match(line)):
-                yield f"{shown(each.path)}:{number}: a conflict marker is left"
-                break
+        sides = [quarantine.blob(side.sha) for side in (each.base, each.ours, each.theirs) if side is not None]
+        if (line := marker_left(content, laid_out.get(each.path, b""), sides)) is not None:
+            yield f"{shown(each.path)}:{line}: a conflict marker is left"
+
+
+def marker_left(content: bytes, laid_out: bytes, sides: Iterable[bytes]) -> int | None:
+    """The first line of `content`, from 1, that is a conflict marker: one that the rebase wrote into `laid_out`,
+    however long markers are here (gitattributes(5), "conflict-marker-size"), or one of git's usual form. A line that a
+    side of the conflict had itself, such as the underline of a heading, is none."""
+    own = {line for side in sides for line in _lines(side)}
+    planted = {line for line in _lines(laid_out) if _MARKER.match(line)} - own
+    for number, line in enumerate(_lines(content), 1):
+        if line in planted or (line not in own and _SURE_MARKER.match(line)):
+            return number
+    return None
 
 
 def _lines(text: bytes) -> list[bytes]:

@@ -13,13 +13,14 @@ import shlex
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from upkeep.errors import GitError
 from upkeep.forks.engine import Conflict, Dropped, Kept, Rebased, conflict_of
 from upkeep.forks.merging import Stage
 from upkeep.forks.quarantine import Quarantine
-from upkeep.forks.rawcommit import Committer
+from upkeep.forks.rawcommit import Committer, RawCommit, parse
 from upkeep.forks.stack import Patch, Stack, read_commits
 from upkeep.forks.stops import Settle, Settled, Stop, sides_of
 from upkeep.git import Repository
@@ -40,6 +41,9 @@ _SETTINGS = {
 _FLAGS = ("--no-fork-point", "--no-autosquash", "--no-autostash", "--no-update-refs", "--no-stat", "--empty=drop")
 _STOPPED = re.compile(r"could not apply ([0-9a-f]{40})")
 _TYPE = re.compile(r"^(CONFLICT \([^)]*\))", re.MULTILINE)
+
+
+_NOBODY = Committer("", "", datetime.fromtimestamp(0, UTC))
 
 
 @dataclass
@@ -76,7 +80,7 @@ def rebase(
                 done = shell.git("rebase", "--skip")
             else:
                 walk.settled[stop.patch.sha] = settled
-                shell.resolve(settled)
+                shell.resolve(stop.patch, settled)
                 done = shell.git("rebase", "--continue")
         tip = shell.git("rev-parse", "HEAD").text.strip()
     return _result(quarantine, stack, tip, walk)
@@ -86,6 +90,7 @@ class _Shell:
     def __init__(self, quarantine: Quarantine, committer: Committer, tree: Path) -> None:
         self._tree = tree
         self._quarantine = quarantine
+        self._committer = committer
         self._variables = {
             **quarantine.object_variables,
             "GIT_COMMITTER_NAME": committer.name,
@@ -110,8 +115,9 @@ class _Shell:
         self.git("add", "--all", "--force", env=index)
         return self.git("write-tree", env=index).text.strip()
 
-    def resolve(self, settled: Settled) -> None:
-        """Put what was decided into index and work tree."""
+    def resolve(self, patch: Patch, settled: Settled) -> None:
+        """Put what was decided into index and work tree, and commit it. With nothing left to commit, `--continue` drops
+        the patch."""
         lines = []
         for path, side in settled.files.items():
             lines.append(f"0 {NONE}\t{path}\0")  # takes the stages away
@@ -123,6 +129,28 @@ class _Shell:
         self.git("update-index", "-z", "--index-info", data=data)
         kept = "".join(f"{path}\0" for path, side in settled.files.items() if side is not None)
         self.git("checkout-index", "-f", "-u", "-z", "--stdin", data=kept.encode(errors="surrogateescape"))
+        if self.git("diff-index", "--cached", "--quiet", "HEAD", "--").returncode == 0:
+            return
+        tree = self.git("write-tree").text.strip()
+        if patch.commit.portable and not self._signs:
+            # As a pick without a conflict writes it. git's own `--continue` and `commit -C` change messages and refuse
+            # authors that a pick takes as they are.
+            parent = self.git("rev-parse", "HEAD").text.strip()
+            sha = self._quarantine.write("commit", patch.commit.rewritten(tree, parent, self._committer))
+            self.git("update-ref", "--no-deref", "HEAD", sha, parent)
+            return
+        flags = ["--quiet", "--no-verify", "--allow-empty-message", "--cleanup=verbatim"]
+        done = self.git("commit", *flags, "-C", patch.sha)
+        if done.returncode != 0:
+            raise GitError(
+                f"patch {patch.number} was settled and could not be committed: {_point(done.error_text)}",
+                code="forks.rebase_failed",
+                words=done.error_text[-4000:],
+            )
+
+    @property
+    def _signs(self) -> bool:
+        return self.git("config", "--type=bool", "--get", "commit.gpgSign").text.strip() == "true"
 
     def git(self, *arguments: str, env: dict[str, str] | None = None, data: bytes | None = None) -> Completed:
         return run_git(
@@ -156,6 +184,10 @@ def sequence_editor(left_out: Sequence[str]) -> str:
     return f"sed -i.before {expressions}"
 
 
+def _point(words: str) -> str:
+    return words.strip().rpartition("\n")[2]
+
+
 def _stopped(shell: _Shell, stack: Stack, done: Completed, walk: _Walk) -> Stop:
     words = done.text + done.error_text
     found = _STOPPED.search(words)
@@ -163,7 +195,7 @@ def _stopped(shell: _Shell, stack: Stack, done: Completed, walk: _Walk) -> Stop:
     unmerged = shell.git("ls-files", "--unmerged", "-z").text.split("\0")[:-1]
     if patch is None or patch.sha in walk.skipped or patch.sha in walk.settled:
         raise GitError(
-            f"git rebase stopped and it was no conflict: {words.strip().rpartition(chr(10))[2]}",
+            f"git rebase stopped and it was no conflict: {_point(words)}",
             code="forks.rebase_failed",
             remedy="Try it by hand in a worktree: `git worktree add --detach ../try` and `git rebase` there.",
             words=words[-4000:],
@@ -190,7 +222,7 @@ def _result(quarantine: Quarantine, stack: Stack, tip: str, walk: _Walk) -> Reba
     now = next(left, None)
     for patch in _without(stack.patches, walk.skipped):
         # git keeps the order, and a pick keeps author and subject: what does not follow was dropped.
-        if now is not None and _same(commits[now].author, patch.commit.author, commits[now].subject, patch):
+        if now is not None and _same(commits[now], patch.commit):
             kept.append(Kept(patch, now, walk.settled.get(patch.sha)))
             now = next(left, None)
         else:
@@ -198,8 +230,12 @@ def _result(quarantine: Quarantine, stack: Stack, tip: str, walk: _Walk) -> Reba
     return Rebased(tip, commits[tip].tree, tuple(kept), tuple(dropped), tuple(walk.conflicts))
 
 
-def _same(author: bytes, other: bytes, subject: str, patch: Patch) -> bool:
-    return author == other and subject == patch.commit.subject
+def _same(made: RawCommit, picked: RawCommit) -> bool:
+    """Whether `made` is what a pick makes of `picked`: its author and subject, in UTF-8."""
+    if not picked.portable:
+        return made.authored_at == picked.authored_at  # git has converted the rest
+    expected = parse(made.sha, picked.rewritten(made.tree, made.parents[0], _NOBODY))
+    return (made.author, made.subject) == (expected.author, expected.subject)
 
 
 def _without(patches: Sequence[Patch], skipped: set[str]) -> Iterator[Patch]:

@@ -13,11 +13,12 @@ from hypothesis import HealthCheck, given, settings
 
 from tests.support import histories
 from tests.support.histories import COMMITTER, WHEN, History, Real, Step, real_rebase
-from upkeep.forks import attributes
+from upkeep.forks import attributes, worktree
 from upkeep.forks.engine import Engine
 from upkeep.forks.quarantine import quarantine
 from upkeep.forks.rawcommit import Committer
 from upkeep.forks.stack import read_stack
+from upkeep.forks.stops import Settled, Stop
 from upkeep.git import Repository
 
 RITA = Committer(*COMMITTER, datetime.fromtimestamp(WHEN, UTC))
@@ -64,6 +65,49 @@ def test_the_engine_makes_what_git_rebase_makes(history: History) -> None:
 @given(histories.histories(fork=4))
 def test_a_process_for_each_merge_gives_the_same(history: History) -> None:
     agree(history, single=True)
+
+
+def as_the_patch_has_it(stop: Stop) -> Settled | None:
+    """What a person decides who always takes the patch's side, where contents are all that is to be decided."""
+    if not stop.by_content:
+        return None
+    return Settled({each.path: each.theirs for each in stop.sides}, {each.path: "theirs" for each in stop.sides})
+
+
+def agree_on_what_was_settled(history: History) -> None:
+    """In memory and by git in a worktree, a resolution has to come to the same commits."""
+    with tempfile.TemporaryDirectory(prefix="upkeep-fuzz-") as name:
+        folder = Path(name)
+        histories.build(history, folder / "repository")
+        repository = Repository.open(folder / "repository")
+        onto, head = str(repository.resolve("upstream")), str(repository.resolve("fork"))
+        with quarantine(repository) as place, Engine(place, RITA) as engine:
+            attributes.lay_out(place, onto)
+            stack = read_stack(place, onto, head)
+            ours = engine.rebase(stack, as_the_patch_has_it)
+        with quarantine(repository) as place:
+            theirs = worktree.rebase(place, stack, RITA, folder=folder / "trees", settle=as_the_patch_has_it)
+    assert [(each.patch.sha, each.sha) for each in ours.kept] == [(each.patch.sha, each.sha) for each in theirs.kept]
+    assert ours.tip == theirs.tip
+    settled = [(each.patch.sha, each.settled) for each in ours.kept if each.settled]
+    assert settled == [(each.patch.sha, each.settled) for each in theirs.kept if each.settled]
+    assert [(each.patch.sha, each.files) for each in ours.conflicts] == [
+        (each.patch.sha, each.files) for each in theirs.conflicts
+    ]
+
+
+@settings(FIXED, max_examples=15)
+@given(histories.histories(upstream=4, fork=4))
+def test_what_settles_a_conflict_comes_to_the_same_commits_in_memory_and_by_git(history: History) -> None:
+    agree_on_what_was_settled(history)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@settings(MANY, max_examples=400)
+@given(histories.histories())
+def test_what_settles_a_conflict_comes_to_the_same_commits_many_times(history: History) -> None:
+    agree_on_what_was_settled(history)
 
 
 @pytest.mark.long

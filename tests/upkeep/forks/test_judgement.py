@@ -10,11 +10,14 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.court import MERGED, REPO, SETTLE_A, Court, answer, write
+from tests.support.github import GitHub
 from tests.support.rebases import LINES, rebase, theirs
+from tests.support.repositories import RepoBuilder
 from upkeep.errors import RunCancelled
 from upkeep.forks import memory
 from upkeep.forks.gating import SandboxedGates
 from upkeep.forks.outcomes import Outcome
+from upkeep.forks.settling import marker_left
 
 
 class TestAProposal:
@@ -234,6 +237,43 @@ def test_findings_go_back_to_the_agent_and_what_a_build_left_is_no_matter(court:
     )
     court.judged("proposed")
     assert court.asked() == 3 + 2
+
+
+SETTLED = b"a\nb\n"
+MARKED = b"a\n<<<<<<< ours\nb\n=======\nc\n>>>>>>> theirs\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "laid_out", "sides", "line"),
+    [
+        (SETTLED, MARKED, [SETTLED], None),
+        (MARKED, MARKED, [SETTLED], 2),
+        (b"a\r\n=======\r\nb\r\n", MARKED, [SETTLED], 2),
+        (b"Title\n=======\n", MARKED, [b"Title\n=======\n"], None),
+        (b"Title\n=======\n>>>>>>> theirs\n", MARKED, [b"Title\n=======\n"], 3),
+        (b"||||||| base\n", SETTLED, [SETTLED], 1),
+        (b"<<<<<<<<<<< ours\n", b"<<<<<<<<<<< ours\n", [SETTLED], 1),
+        (b"<<<<<<<<<<< shift\n<<<\n", MARKED, [SETTLED], None),
+        (b"", MARKED, [], None),
+    ],
+    ids=["settled", "all", "crlf", "heading", "under a heading", "base", "long", "no marker", "empty"],
+)
+def test_a_marker_is_known_by_what_the_rebase_wrote(
+    content: bytes, laid_out: bytes, sides: list[bytes], line: int | None
+) -> None:
+    assert marker_left(content, laid_out, sides) == line
+
+
+def test_on_github_a_squashed_merge_is_as_good(court: Court, github: GitHub) -> None:
+    hosted = github.repo(REPO, court.world.fork)
+    court.world.fork = RepoBuilder(hosted.bare.path, create=False)
+    court.world.work.git("remote", "set-url", "origin", str(hosted.bare.path))
+    court.github = github
+    assert court.judged("proposed").url == f"https://github.com/{REPO}/pull/1"
+    assert (hosted.pulls[1].base, hosted.pulls[1].state) == ("upkeep/onto/fork", "open")
+    hosted.merges(1)
+    assert court.run().outcome is Outcome.REBASED
+    assert court.world.fork.read("trunk", "a.txt").decode() == MERGED
 
 
 class TestGates:
