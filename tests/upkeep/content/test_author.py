@@ -258,6 +258,27 @@ def test_a_renamed_event_keeps_everything_but_its_name() -> None:
     ]
 
 
+def test_words_of_ours_follow_a_new_name_and_a_persons_are_told_of() -> None:
+    first, _ = update([*BASE, call("cart emptied", CART, 30, "CartScreen.empty")])
+    ours = json.loads(first["cart/events.json"])
+    described = {event["name"]: event["description"] for event in ours["events"]}
+    assert described["cart emptied"].startswith("Cart emptied; sent from ")
+    theirs = first["cart/events.json"].decode().replace('"Cart emptied; ', '"When cart emptied was asked for; ')
+    for text, follows in ((first["cart/events.json"], True), (theirs.encode(), False)):
+        files = {**first, "cart/events.json": text}
+        base = [*BASE, call("cart emptied", CART, 30, "CartScreen.empty")]
+        head = [*BASE, call("cart cleared", CART, 30, "CartScreen.empty")]
+        after, authored = update(head, files, base=base)
+        (said,) = [
+            one["description"]
+            for one in json.loads(after["cart/events.json"])["events"]
+            if one["name"] == "cart cleared"
+        ]
+        assert said.startswith("Cart cleared; sent from ") == follows
+        told = "cart: the entry of 'cart cleared' still speaks of 'cart emptied' in its description."
+        assert (told in authored.summary.doubts) != follows
+
+
 def test_a_name_that_differs_in_case_only_is_believed_where_the_source_spells_it() -> None:
     other = SEEN.model_copy(update={"name": "Cart Seen"})
     head = scan([OPENED, other, LEFT, CLICKED, SHARED])

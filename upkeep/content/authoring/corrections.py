@@ -10,6 +10,7 @@ it whose evidence the removed calls were. Everything else is a doubt for a perso
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -53,7 +54,22 @@ def rename_events(book: Workbook, delta: ScanDelta, head: ScanResult) -> None:
         if own and book.edit_flow(slug, partial(flow_edit.rename_events, names=own)):
             book.renamed += [RenamedEvent(flow=slug, before=before, after=after) for before, after in own.items()]
             _rename_in_diagrams(book, slug, own)
+            _doubt_old_words(book, slug, own)
     _rename_unassigned(book, names)
+
+
+def _doubt_old_words(book: Workbook, slug: str, names: dict[str, str]) -> None:
+    """What a person wrote about an event is left alone, also where it speaks of the old name: that person is told."""
+    old_of = {after: before for before, after in names.items()}
+    for event in book.content.flows[slug].events:
+        before = old_of.get(sent_as(event.data))
+        if before is None:
+            continue
+        speaks = re.compile(rf"(?<!\w){re.escape(before)}(?!\w)", re.IGNORECASE)
+        texts = [(key, value) for key, value in event.data.items() if key not in ("name", "eventString")]
+        said = [key for key, value in texts if isinstance(value, str) and speaks.search(value)]
+        if said:
+            book.doubt(f"{slug}: the entry of {event.name!r} still speaks of {before!r} in its {', '.join(said)}.")
 
 
 def _rename_in_diagrams(book: Workbook, slug: str, names: dict[str, str]) -> None:

@@ -24,6 +24,9 @@ PropertyStyle = Literal["text", "property", "name"]
 DEFAULT_KEYS = ("name", "component", "description", "properties")
 """Keys of an entry in a dashboard that has no entry yet to take after."""
 
+SENT_FROM = "; sent from "
+"""What a description of ours has between the event, in words, and its places."""
+
 _PLACE = re.compile(r"[\w./-]+\.\w+:\d+(?:-\d+)?")
 _STAGES = ("stage", "funnelPosition")
 
@@ -108,7 +111,7 @@ def _value(
             if len(places) == 1
             else f"{places[0]} and {len(places) - 1} other place" + "s" * (len(places) > 2)
         )
-        return f"{phrase(name)}; sent from {shown}."
+        return f"{phrase(name)}{SENT_FROM}{shown}."
     if key == "component":
         return component_of(call)
     if key in ("firingLocation", "location"):

@@ -12,7 +12,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from upkeep.content.authoring.entries import property_item, property_style
+from upkeep.content.authoring.entries import SENT_FROM, property_item, property_style
+from upkeep.content.authoring.words import phrase
 from upkeep.content.edit import Editor
 from upkeep.content.entry import property_name, property_names, sent_as
 from upkeep.content.folder import Event
@@ -51,7 +52,10 @@ class PropertyEdit:
 
 
 def rename_events(text: str, names: Mapping[str, str]) -> str:
-    """Give entries new names (old to new), with every reference; names and `eventString` are told apart."""
+    """Give entries new names (old to new), with every reference; names and `eventString` are told apart.
+
+    A description follows where its words are those of `new_entry`; a person's stay.
+    """
     editor = Editor(text)
     root = editor.document.root
     for node in _entries(root):
@@ -60,12 +64,22 @@ def rename_events(text: str, names: Mapping[str, str]) -> str:
             old = member.value.value if member is not None else None
             if member is not None and isinstance(old, str) and old in names:
                 editor.replace(member.value, names[old])
+        _follow_in_description(editor, node, names)
         following = node.member("nextEvents")
         _rename_in(editor, following.value if following else None, names)
     for key in REFERRING:
         member = root.member(key) if isinstance(root, Object) else None
         _rename_in(editor, member.value if member else None, names)
     return editor.text()
+
+
+def _follow_in_description(editor: Editor, entry: Object, names: Mapping[str, str]) -> None:
+    member = entry.member("description")
+    said = member.value.value if member is not None else None
+    old = sent_as(entry.value)
+    begins = f"{phrase(old)}{SENT_FROM}"
+    if member is not None and isinstance(said, str) and old in names and said.startswith(begins):
+        editor.replace(member.value, f"{phrase(names[old])}{SENT_FROM}{said.removeprefix(begins)}")
 
 
 def remove_events(text: str, names: Collection[str]) -> str:
