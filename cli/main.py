@@ -124,6 +124,8 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(130)
     except typer.TyperException as error:
         # Wrong usage; every such exception knows how to print itself with the command's usage line.
+        if hasattr(error, "message"):  # what pydantic puts before a sentence of a validator's own
+            error.message = str(error.message).replace("Value error, ", "")
         error.show()  # type: ignore[attr-defined]
         sys.exit(USAGE_ERROR)
     except BrokenPipeError:

@@ -50,6 +50,8 @@ def validate(
     """Check analytics content. Exit codes: 0 valid, 2 invalid, 1 the check itself failed, 64 wrong usage.
 
     With --base an error that was there already, in an entry that did not change, is only a warning.
+
+    Examples: `upkeep validate content/analytics` · `upkeep validate content/analytics --base origin/main --json`
     """
     if not directory.is_dir():
         what = "is not a folder" if directory.exists() else "does not exist"

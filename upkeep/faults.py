@@ -39,6 +39,8 @@ def explain(fault: Mapping[str, Any], file: YamlFile, model: type[BaseModel]) ->
         return location[:-1], "unknown key" + nearest(str(location[-2]), valid)
     if fault["type"] == "missing":
         return location, "this key is missing"
+    if fault["type"] == "path_type":
+        return location, "input should be a path"
     message = str(fault["msg"]).removeprefix("Value error, ")
     return location, message[0].lower() + message[1:]
 

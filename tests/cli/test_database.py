@@ -138,6 +138,7 @@ def test_a_mistake_is_shown_where_it_is(here: Path) -> None:
     "statement",
     [
         "delete from upkeep.events",
+        "delete from metrics.runs",
         "create table mine ()",
         "insert into upkeep.watches (watch) values ('x')",
         "with gone as (delete from upkeep.watches returning 1) select * from gone",

@@ -17,6 +17,9 @@ from psycopg import errors
 from upkeep.database.server import ANALYST_TIMEOUT_SECONDS, Database
 from upkeep.errors import DatabaseError
 
+_CHANGING = (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction, errors.ObjectNotInPrerequisiteState)
+"""Of statements that change something; the last one is what a view answers to DELETE."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -45,7 +48,11 @@ def asked(database: Database, question: str) -> Iterator[Answer]:
             remedy="Ask for less: a WHERE on system, subject or started_at, or a LIMIT.",
         ) from error
     except psycopg.OperationalError as error:
-        raise database.unavailable(error) from error
+        # The class holds lost connections, and also what the server refuses of a sound one: only those have no SQLSTATE
+        # or one of the classes 08, 53, 57 and 58 (PostgreSQL manual, appendix A).
+        if error.sqlstate is None or error.sqlstate[:2] in {"08", "53", "57", "58"}:
+            raise database.unavailable(error) from error
+        raise _refused(question, error) from error
     except psycopg.Error as error:
         raise _refused(question, error) from error
 
@@ -59,7 +66,7 @@ def _refused(question: str, error: psycopg.Error) -> DatabaseError:
         line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
         text = question.split("\n")[line - 1]
         where = f" (line {line}, column {column})\n  {text}\n  {' ' * (column - 1)}^"
-    if isinstance(error, errors.InsufficientPrivilege | errors.ReadOnlySqlTransaction):
+    if isinstance(error, _CHANGING):
         remedy = "`upkeep query` reads only; change things with the commands that are for it."
     else:
         remedy = error.diag.message_hint or "Correct the statement; `select * from metrics.runs limit 1` shows columns."
