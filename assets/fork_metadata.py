@@ -17,7 +17,7 @@ from upkeep.forks import report as reporting
 from upkeep.forks import summary
 from upkeep.forks.apply import Applied
 from upkeep.forks.delta import Shown
-from upkeep.forks.records import ConflictingPatch, Judgement, Verification
+from upkeep.forks.records import ConflictingPatch, Forecast, Judgement, Verification
 from upkeep.forks.report import Gated, Report, Restacked
 from upkeep.forks.snapshot import Snapshot
 
@@ -161,6 +161,56 @@ def of_stack(found: Restacked) -> Metadata:
         **({"note": found.note} if found.note else {}),
         **({"problem": found.problem} if found.problem else {}),
     }
+
+
+def of_forecast(found: Forecast) -> Metadata:
+    tonight = found.tonight
+    return {
+        "will_break": sum(len(each.conflicts) for each in found.outlooks),
+        "will_break_tonight": len(tonight.conflicts),
+        "patches": tonight.patches,
+        "escalated": len(tonight.escalated),
+        "commits_behind": found.behind.commits,
+        "days_behind": round(found.behind.days(found.looked_at), 2),
+        "seconds": found.seconds,
+        "outlooks": table(
+            ("branch", "head", "outlook", "rebased_by_git_because"),
+            (
+                (
+                    each.branch,
+                    short(each.head),
+                    each.words,
+                    f"by git at the rebase: {'; '.join(each.unsure)}" if each.unsure else "",
+                )
+                for each in found.outlooks
+            ),
+        ),
+        "patches_that_will_break": breaking(found),
+        "looked_at": MetadataValue.timestamp(found.looked_at),
+    }
+
+
+def breaking(found: Forecast) -> TableMetadataValue:
+    return table(
+        ("branch", "patch", "subject", "files", "broken_by"),
+        (
+            (
+                each.branch,
+                one.number,
+                one.subject,
+                ", ".join(one.conflicts),
+                f"{short(one.broken_by.sha)} {one.broken_by.subject}" if one.broken_by else "unknown",
+            )
+            for each in found.breaks
+            for one in each.conflicts
+        ),
+    )
+
+
+def forecast_version(found: Forecast) -> str:
+    """The same for the same heads."""
+    heads = "\n".join((found.trunk, *(f"{each.branch} {each.head}" for each in found.outlooks)))
+    return sha256(heads.encode()).hexdigest()[:12]
 
 
 def stack_version(found: Restacked) -> str:

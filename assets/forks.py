@@ -18,7 +18,6 @@ from typing import Any, Final
 
 from dagster import (
     AssetCheckResult,
-    AssetCheckSeverity,
     AssetCheckSpec,
     AssetExecutionContext,
     AssetKey,
@@ -39,7 +38,7 @@ from upkeep.forks import service
 from upkeep.forks.apply import Applied
 from upkeep.forks.delta import Shown
 from upkeep.forks.desk import Desk
-from upkeep.forks.records import Judgement, Record, Verification
+from upkeep.forks.records import Behind, Judgement, Record, Verification
 from upkeep.forks.report import Gated, Report, Restacked
 from upkeep.forks.snapshot import Snapshot
 from upkeep.forks.summary import headline
@@ -133,17 +132,16 @@ def _nobody_needed(found: Verification) -> AssetCheckResult:
 
 
 def _is_current(desk: Desk, report: Report) -> Iterator[AssetCheckResult]:
-    if report.behind is None:
-        return
-    days, most = report.behind.days(datetime.now(UTC)), desk.fork.max_days_behind
-    yield AssetCheckResult(
-        asset_key=REBASED_TRUNK,
-        check_name=CHECK_CURRENT,
-        passed=days <= most,
-        severity=AssetCheckSeverity.ERROR,
-        description=f"{report.behind.commits} commits behind upstream, for {days:.1f} days; {most} are allowed",
-        metadata={"commits_behind": report.behind.commits, "days_behind": round(days, 2)},
-    )
+    if report.behind is not None:
+        passed, words, values = currency(report.behind, desk.fork.max_days_behind, datetime.now(UTC))
+        yield _check(REBASED_TRUNK, CHECK_CURRENT, passed=passed, says=words, **values)
+
+
+def currency(behind: Behind, most: int, now: datetime) -> tuple[bool, str, Mapping[str, Any]]:
+    """Whether trunk is behind for no more than `most` days, in words and in numbers."""
+    days = behind.days(now)
+    words = f"{behind.commits} commits behind upstream, for {days:.1f} days; {most} are allowed"
+    return days <= most, words, {"commits_behind": behind.commits, "days_behind": round(days, 2)}
 
 
 def failure_of(report: Report) -> Failure:

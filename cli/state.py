@@ -1,6 +1,7 @@
-"""`upkeep state` and `upkeep explain`: what is recorded of a watch, recovering it, and why nothing happened.
+"""`upkeep state` and `upkeep explain`: what is recorded of a watch, recovering it, why nothing happened, what will.
 
-What belongs here: arguments and printing. What does not: the answers (`upkeep/content/watching.py`, `service.py`).
+What belongs here: arguments and printing. What does not: the answers (`upkeep/content/watching.py`, `service.py`,
+`upkeep/forks/explaining.py`).
 """
 
 from __future__ import annotations
@@ -52,11 +53,36 @@ def rebuild(name: Name, json: Json = False) -> None:
     _tell(known, json=json)
 
 
-def explain(watch: Name, json: Json = False) -> None:
-    """Say in plain words why nothing happened, or what will happen next.
+def explain(name: Annotated[str, typer.Argument(help="A watch or a fork of upkeep.yaml.")], json: Json = False) -> None:
+    """Say in plain words why nothing happened, or what will happen next. Of a fork: which patches will break.
 
-    Example: `upkeep explain my-app`
+    Examples: `upkeep explain my-app` · `upkeep explain my-fork`
     """
+    from upkeep.config import load
+
+    settings = load()
+    only_forks = bool(settings.forks) and not settings.watches
+    if name in settings.forks or only_forks:
+        _explain_fork(name, json=json)
+    if name in settings.watches or not (name in settings.forks or only_forks):
+        _explain_watch(name, json=json)
+
+
+def _explain_fork(name: str, *, json: bool) -> None:
+    from cli.output import emit_json
+    from upkeep.forks.explaining import explain as answer
+
+    with _opened() as (settings, database):
+        explanation = answer(settings, name, database)
+    if json:
+        emit_json(explanation)
+        return
+    print(f"{explanation.fork}: {explanation.code}")
+    for line in explanation.lines:
+        print(f"  {line}")
+
+
+def _explain_watch(watch: str, *, json: bool) -> None:
     from cli.output import emit_json
     from upkeep.content.watching import explain as answer
 
@@ -95,11 +121,19 @@ def _tell(known: WatchState, *, json: bool) -> None:
 def _watch(name: str) -> Iterator[tuple[Settings, Database]]:
     """Settings that have this watch, and a database that is set up."""
     from upkeep.config import load
+
+    load().watch(name)
+    with _opened() as opened:
+        yield opened
+
+
+@contextmanager
+def _opened() -> Iterator[tuple[Settings, Database]]:
+    from upkeep.config import load
     from upkeep.database import schema
     from upkeep.database.server import connect
 
     settings = load()
-    settings.watch(name)
     with connect(settings.home, settings.database_url) as database:
         schema.ensure(database)
         yield settings, database

@@ -10,6 +10,7 @@ from typing import Any
 from dagster import Definitions, LoggerDefinition, in_process_executor
 
 from assets.content import content_assets
+from assets.early_warning import early_warning_assets
 from assets.forks import fork_assets
 from assets.inventory import inventory_assets
 from assets.partitions import fork_partitions, watch_partitions
@@ -22,6 +23,7 @@ from resources.forks import ForkDesks, ask_nobody, tell_nobody
 from sensors.content import content_sensor
 from sensors.events import events_sensor
 from sensors.failures import failure_sensors
+from sensors.forks import early_warning_sensor
 from sensors.sync import sync_sensor
 from sensors.sync_events import translate
 from upkeep.config import Settings
@@ -40,6 +42,7 @@ def build_defs(
         assets=[
             *content_assets(watch_partitions(settings)),
             *fork_assets(fork_partitions(settings)),
+            *early_warning_assets(fork_partitions(settings)),
             *sync_assets(),
             *inventory_assets(),
         ],
@@ -47,6 +50,7 @@ def build_defs(
         schedules=default_schedules(settings),
         sensors=[
             content_sensor(settings),
+            early_warning_sensor(settings),
             sync_sensor(settings),
             events_sensor(settings, {"sync": translate}),
             *failure_sensors(settings),

@@ -9,7 +9,6 @@ their own. A time that a change of the clocks skips is made up for, and one that
 import re
 from hashlib import sha256
 
-import tzlocal
 from dagster import (
     DefaultScheduleStatus,
     RunRequest,
@@ -21,6 +20,7 @@ from orchestration.jobs import FORGE_INVENTORY, FORK_REBASE, housekeeping
 from resources.forks import subject_of
 from resources.runs import SUBJECT_TAG
 from upkeep.config import Fork, Settings
+from upkeep.cron import machine_zone
 from upkeep.sync import stocktaking
 
 UTC = "UTC"
@@ -70,11 +70,3 @@ def schedule_name(fork: str) -> str:
     """Dagster takes letters, digits and `_`; two forks never share a schedule."""
     plain = re.sub(r"[^A-Za-z0-9]", "_", fork)
     return f"rebase_{plain}" if plain == fork else f"rebase_{plain}_{sha256(fork.encode()).hexdigest()[:6]}"
-
-
-def machine_zone() -> str:
-    """The machine's time zone by its name; UTC where it says none, or two different ones."""
-    try:
-        return tzlocal.get_localzone_name() or UTC
-    except (LookupError, ValueError, OSError):
-        return UTC

@@ -1,4 +1,4 @@
-"""Whether a line is a cron schedule that everybody reads alike.
+"""Whether a line is a cron schedule that everybody reads alike, and in which time zone people mean it.
 
 What belongs here: the five fields of crontab(5), names and steps included, and its words such as `@daily`. What does
 not: when such a line is due (Dagster's daemon).
@@ -73,3 +73,13 @@ def _number(text: str, least: int, most: int, names: dict[str, int]) -> int:
     if number is None or not least <= number <= most:
         raise ValueError(f"{text!r} is not between {least} and {most}")
     return number
+
+
+def machine_zone() -> str:
+    """The machine's time zone by its name; UTC where it says none, or two different ones."""
+    import tzlocal
+
+    try:
+        return tzlocal.get_localzone_name() or "UTC"
+    except (LookupError, ValueError, OSError):
+        return "UTC"

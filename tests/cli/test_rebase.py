@@ -12,6 +12,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from cli.rebase import _ask, rebase
+from cli.state import explain
 from orchestration.rebase import rebase as execute
 from tests.support.repositories import MakeRepository, RepoBuilder
 from tests.support.tools import tool
@@ -215,6 +216,23 @@ def test_a_database_that_is_gone_ends_in_a_report(terminal: Terminal, monkeypatc
     report = terminal.report(exit_code=1)
     assert report["outcome"] == "failed"
     assert report["error"]["code"].startswith("database")
+
+
+def test_explain_says_of_a_fork_what_will_break(terminal: Terminal) -> None:
+    terminal.commit_upstream(3)
+    app = typer.Typer()
+    app.command()(explain)
+
+    said = CliRunner().invoke(app, ["tool"])
+
+    assert said.exit_code == 0
+    assert said.stdout.startswith("tool: will_break\n")
+    assert "Patch 1, Patch: a.txt, since" in said.stdout
+    told = json.loads(CliRunner().invoke(app, ["tool", "--json"]).stdout)
+    assert (told["fork"], told["code"]) == ("tool", "will_break")
+    error = CliRunner().invoke(app, ["tol"]).exception
+    assert isinstance(error, ConfigError)
+    assert "did you mean tool" in error.message
 
 
 def test_a_restore_that_only_verifies_is_wrong_usage(terminal: Terminal) -> None:

@@ -8,9 +8,10 @@ from dagster import DagsterInstance, DefaultScheduleStatus, RunRequest, build_sc
 
 from orchestration.build import build_defs
 from orchestration.jobs import BESIDE_THE_GATES_SECONDS, FORK_REBASE, MAX_RUNTIME_TAG, longest_rebase_seconds
-from orchestration.schedules import default_schedules, machine_zone, schedule_name
+from orchestration.schedules import default_schedules, schedule_name
 from resources.runs import PARTITION_TAG, SUBJECT_TAG
 from upkeep.config import Settings
+from upkeep.cron import machine_zone
 
 
 def settings_of(**forks: dict[str, Any]) -> Settings:

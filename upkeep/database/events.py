@@ -16,6 +16,7 @@ summary holds references and numbers: shas, URLs, counts, seconds, reason codes.
     pr.listed        since, recorded                       from when on the next list may begin
     state.written, state.rebuilt                           the fields that changed
     lock.taken_over  holder, by force or not
+    forecast.changed branches (which patches will break on which), trunk, head
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ class EventType(StrEnum):
     STATE_WRITTEN = "state.written"
     STATE_REBUILT = "state.rebuilt"
     LOCK_TAKEN_OVER = "lock.taken_over"
+    FORECAST_CHANGED = "forecast.changed"
 
 
 class Outcome(StrEnum):

@@ -121,12 +121,7 @@ class Desk:
     @cached_property
     def place(self) -> Place:
         """Its repository and remotes. Opened on first use: they may be missing, and that ends in a report too."""
-        if self.fork.url is None:
-            # In a working copy the person's own configuration lets git in.
-            return open_place(self.name, self.fork, self.home)
-        fork, upstream = (credentials_for(self.settings, url) for url in (self.fork.url, self.fork.remotes.upstream))
-        config, env = {**upstream[0], **fork[0]}, {**upstream[1], **fork[1]}
-        return open_place(self.name, self.fork, self.home, config=config, env=env)
+        return place_of(self.settings, self.name)
 
     @cached_property
     def forge(self) -> Forge:
@@ -178,3 +173,14 @@ class Desk:
             self.run.event(type, **summary)
         except DatabaseError as error:
             _log.warning("%s of run %s could not be recorded: %s", type, self.run_id, error)
+
+
+def place_of(settings: Settings, name: str) -> Place:
+    """A fork's repository and remotes, with what lets git reach them. Raises as `open_place`."""
+    fork = settings.forks[name]
+    if fork.url is None:
+        # In a working copy the person's own configuration lets git in.
+        return open_place(name, fork, settings.home)
+    own, upstream = (credentials_for(settings, url) for url in (fork.url, fork.remotes.upstream))
+    config, env = {**upstream[0], **own[0]}, {**upstream[1], **own[1]}
+    return open_place(name, fork, settings.home, config=config, env=env)

@@ -25,12 +25,16 @@ def size(git: Git, upstream: str, tip: str) -> Size:
     return Size(files=len(rows), lines_added=added, lines_deleted=deleted)
 
 
-def behind(repository: Repository, upstream: str, trunk: str) -> Behind:
-    """How far `trunk` is behind `upstream`. Raises GitError where the repository lacks one of them."""
+def in_repository(repository: Repository) -> Git:
+    """Run git commands in a repository."""
+    return lambda *arguments: run_git(arguments, git_dir=repository.git_dir)
+
+
+def behind(git: Git, upstream: str, trunk: str) -> Behind:
+    """How far `trunk` is behind `upstream`. Raises GitError where one of them is not there."""
 
     def listed(*flags: str) -> str:
-        arguments = ["rev-list", *flags, "--end-of-options", upstream, f"^{trunk}"]
-        return run_git(arguments, git_dir=repository.git_dir).text
+        return git("rev-list", *flags, "--end-of-options", upstream, f"^{trunk}").text
 
     commits = int(listed("--count"))
     lines = listed("--first-parent", "--timestamp", "--reverse").splitlines() if commits else []

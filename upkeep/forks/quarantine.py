@@ -37,12 +37,12 @@ _MEMORY_BYTES = 1 << 30
 class Quarantine:
     """Objects that only we see. Get one from `quarantine`; `folder` is private to it and gone at the end."""
 
-    def __init__(self, repository: Repository, folder: Path) -> None:
+    def __init__(self, repository: Repository, folder: Path, also: Sequence[Repository] = ()) -> None:
         self.repository = repository
         self.folder = folder
         self.objects = folder / "objects"
         self.work_tree = folder / "tree"
-        self._shared = _object_folder(repository)
+        self._shared = [object_folder(each) for each in (repository, *also)]
         for made in (self.objects / "pack", self.objects / "info", self.work_tree):
             made.mkdir(parents=True)
 
@@ -61,7 +61,7 @@ class Quarantine:
         """What makes git write its objects here, wherever it works."""
         return {
             "GIT_OBJECT_DIRECTORY": str(self.objects),
-            "GIT_ALTERNATE_OBJECT_DIRECTORIES": _quoted(str(self._shared)),
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": ":".join(_quoted(str(folder)) for folder in self._shared),
         }
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -138,8 +138,11 @@ class Quarantine:
 
 
 @contextlib.contextmanager
-def quarantine(repository: Repository, *, folder: Path | None = None) -> Iterator[Quarantine]:
-    """Open a quarantine below `folder` and remove it at the end. What a killed process left there goes first.
+def quarantine(
+    repository: Repository, *, folder: Path | None = None, also: Sequence[Repository] = ()
+) -> Iterator[Quarantine]:
+    """Open a quarantine below `folder` and remove it at the end. What a killed process left there goes first. Objects
+    of the repositories `also` are there, too; configuration and refs are those of `repository`.
 
     Default is a folder in memory where there is one with room, else the system's temporary folder: a pick writes a
     dozen small files, which takes 0.5 ms in memory and ten times that on some disks.
@@ -154,7 +157,7 @@ def quarantine(repository: Repository, *, folder: Path | None = None) -> Iterato
         _sweep(folder)
         owner = reaper.owner_token(os.getpid()).replace(":", "-")
         made = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{owner}-", dir=folder)).resolve()
-        opened = Quarantine(repository, made)
+        opened = Quarantine(repository, made, also)
     except OSError as error:
         if made is not None:
             shutil.rmtree(made, ignore_errors=True)
@@ -179,7 +182,8 @@ def _sweep(folder: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _object_folder(repository: Repository) -> Path:
+def object_folder(repository: Repository) -> Path:
+    """Where a repository keeps its objects. Raises GitError `git.object_format` for one that is not SHA-1."""
     arguments = ["rev-parse", "--show-object-format", "--git-path", "objects"]
     kind, _, path = run_git(arguments, git_dir=repository.git_dir).text.rstrip("\n").partition("\n")
     if kind != "sha1":

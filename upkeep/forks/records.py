@@ -13,6 +13,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+PATCHES_NAMED = 20
+"""In a sentence, or in an event."""
+
 
 class Record(BaseModel):
     model_config = ConfigDict(frozen=True)
@@ -174,3 +177,52 @@ class Judgement(Record):
     cost_usd: float = 0.0
     seconds: float = 0.0
     transcript: str | None = None
+
+
+class Outlook(Record):
+    """What rebasing trunk on `head` of an upstream branch would meet now. `unsure`: why the rebase itself would be done
+    by git; `unknown`: why nothing can be said (the rest is empty then)."""
+
+    branch: str
+    head: str
+    patches: int = 0
+    conflicts: tuple[ConflictingPatch, ...] = ()
+    escalated: tuple[str, ...] = Field(default=(), description="Paths changed there that a person wants to see.")
+    unsure: tuple[str, ...] = ()
+    unknown: str = ""
+    seconds: float = 0.0
+
+    @property
+    def breaks(self) -> bool:
+        return bool(self.conflicts)
+
+    @property
+    def words(self) -> str:
+        """What a person reads, as the end of a sentence about the branch."""
+        if self.unknown:
+            return f"cannot be told: {self.unknown}"
+        if not self.conflicts:
+            return f"all {self.patches} patches go"
+        named = ", ".join(f"{each.number} ({each.subject})" for each in self.conflicts[:PATCHES_NAMED])
+        more = f" and {len(self.conflicts) - PATCHES_NAMED} more" if len(self.conflicts) > PATCHES_NAMED else ""
+        return f"patch {named}{more} will break"
+
+
+class Forecast(Record):
+    """One look. The first outlook is on the branch that trunk is rebased on, the others on `next_branches`."""
+
+    fork: str
+    looked_at: datetime
+    trunk: str
+    behind: Behind
+    outlooks: tuple[Outlook, ...]
+    seconds: float
+
+    @property
+    def tonight(self) -> Outlook:
+        """What the next run will meet if nothing moves."""
+        return self.outlooks[0]
+
+    @property
+    def breaks(self) -> tuple[Outlook, ...]:
+        return tuple(each for each in self.outlooks if each.breaks)

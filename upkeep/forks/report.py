@@ -21,7 +21,7 @@ from upkeep.errors import UpkeepError
 from upkeep.forks.apply import Applied
 from upkeep.forks.lock import Takeover
 from upkeep.forks.outcomes import Outcome, exit_code
-from upkeep.forks.records import Behind, ConflictingPatch, Judgement, Record, Verification
+from upkeep.forks.records import Behind, ConflictingPatch, Judgement, Outlook, Record, Verification
 from upkeep.forks.snapshot import Snapshot, StackKind
 
 SCHEMA_NAME = "rebase-report.schema.json"
@@ -87,14 +87,6 @@ class Restacked(Record):
         return not self.problem and not any(each.result in ("conflict", "failed") for each in self.branches)
 
 
-class EarlyWarning(Record):
-    """What would break on a branch that upstream has not merged yet."""
-
-    branch: str
-    head: str
-    conflicts: tuple[ConflictingPatch, ...] = ()
-
-
 class Report(Record):
     """One run. `stopped_at` is the step at which it ended early. `next_actions` are sentences for a person."""
 
@@ -121,7 +113,7 @@ class Report(Record):
     behind: Behind | None = Field(default=None, description="How far trunk is behind upstream after the run.")
     restored: str | None = Field(default=None, description="The run whose backup was put back.")
     stack: Restacked | None = Field(default=None, description="What became of the branches on trunk.")
-    warnings: tuple[EarlyWarning, ...] = ()
+    warnings: tuple[Outlook, ...] = Field(default=(), description="Next branches that would break a patch.")
     delta_pull_request: str | None = Field(default=None, description="Address of the pull request that shows the fork.")
     commands: tuple[Command, ...] = ()
     notes: tuple[str, ...] = ()

@@ -38,11 +38,15 @@ def reasons(quarantine: Quarantine, stack: Stack, laid: attributes.Laid) -> tupl
     return tuple(_reasons(quarantine, stack, laid))
 
 
+def blind(quarantine: Quarantine, stack: Stack, laid: attributes.Laid) -> tuple[str, ...]:
+    """Why the engine cannot even tell which patches would conflict. For the other reasons it makes the same merges as
+    git, and only not the same commits."""
+    return tuple(_blind(quarantine, stack, laid, _settings(quarantine)))
+
+
 def _reasons(quarantine: Quarantine, stack: Stack, laid: attributes.Laid) -> Iterator[str]:
     settings = _settings(quarantine)
-    version = _git_version()
-    if version < _MERGE_TREE:
-        yield f"git {'.'.join(map(str, version))} cannot merge in memory; 2.38 can"
+    yield from _blind(quarantine, stack, laid, settings)
     if stack.merges:
         yield f"{len(stack.merges)} merge commit(s) on the fork, the first {stack.merges[0][:12]}"
     signed = [patch for patch in stack.patches if patch.commit.signed]
@@ -55,8 +59,18 @@ def _reasons(quarantine: Quarantine, stack: Stack, laid: attributes.Laid) -> Ite
             yield f"patch {patch.number} changes a submodule"
             break
     for patch in stack.patches:
-        if not patch.commit.portable:
-            yield f"patch {patch.number} has no parent, or a text in an encoding that git has to convert"
+        if patch.parent is not None and not patch.commit.portable:
+            yield f"patch {patch.number} has a text in an encoding that git has to convert"
+            break
+
+
+def _blind(quarantine: Quarantine, stack: Stack, laid: attributes.Laid, settings: dict[str, str]) -> Iterator[str]:
+    version = _git_version()
+    if version < _MERGE_TREE:
+        yield f"git {'.'.join(map(str, version))} cannot merge in memory; 2.38 can"
+    for patch in stack.patches:
+        if patch.parent is None:
+            yield f"patch {patch.number} has no parent"
             break
     for program in attributes.programs(quarantine, laid, settings):
         yield f"a program of this repository has a hand in it ({program})"

@@ -1,4 +1,4 @@
-"""The procedures of a fork's rebase, one a step: snapshot, verify, gate, apply, restore, forecast, close.
+"""The procedures of a fork's rebase, one a step: snapshot, verify, gate, apply, restack, restore, close.
 
 What belongs here: the order of things, and what each step puts into the report. What does not: the decisions
 (`verify.py`, `apply.py`, `outcomes.py`), running gates (`gating.py`), and what a run works with (`desk.py`).
@@ -28,8 +28,19 @@ from typing import Any, TypeVar
 
 from upkeep.database.events import EventType, Trigger
 from upkeep.database.server import Database
-from upkeep.errors import RemoteUnavailable, UpkeepError
-from upkeep.forks import acceptance, branches, dashboard, graphite, measures, summary, verify, worktree
+from upkeep.errors import DatabaseError, GitError, RemoteUnavailable, UpkeepError
+from upkeep.forks import (
+    acceptance,
+    branches,
+    dashboard,
+    forecast,
+    graphite,
+    measures,
+    memory,
+    summary,
+    verify,
+    worktree,
+)
 from upkeep.forks import apply as applying
 from upkeep.forks import judgement as judging
 from upkeep.forks import lock as folder_lock
@@ -38,12 +49,11 @@ from upkeep.forks import snapshot as snapshots
 from upkeep.forks.apply import Applied
 from upkeep.forks.desk import Desk, GateFailed
 from upkeep.forks.lock import FolderLock
-from upkeep.forks.memory import Memory
 from upkeep.forks.outcomes import Outcome, as_event, outcome_of
 from upkeep.forks.place import committer_of
 from upkeep.forks.quarantine import quarantine
 from upkeep.forks.records import Behind, Record, Verification
-from upkeep.forks.report import EarlyWarning, Gate, Gated, Report, Restacked
+from upkeep.forks.report import Gate, Gated, Report, Restacked
 from upkeep.forks.snapshot import Snapshot, StackKind
 from upkeep.runs import open_run
 
@@ -92,6 +102,7 @@ def _steps(desk: Desk, *, restore: str | None) -> Iterator[Record]:
         return
     verification = verified(desk, snapshot)
     yield verification
+    looked_ahead(desk, snapshot)
     if (judgement := judging.judged(desk, snapshot, verification)) is not None:
         yield judgement
     tip = None
@@ -171,7 +182,7 @@ def verified(desk: Desk, snapshot: Snapshot) -> Verification:
             tags=snapshot.tags,
             escalate=desk.fork.escalate,
             scratch=desk.trees,
-            settle=Memory(place, acceptance.learn(desk, snapshot)),
+            settle=memory.Memory(place, acceptance.learn(desk, snapshot)),
         )
         base, tip = (snapshot.upstream, result.tip) if result.tip else (result.base, snapshot.trunk)
         if base is not None:
@@ -255,21 +266,22 @@ def restored(desk: Desk, snapshot: Snapshot, run: str) -> Applied:
         return done
 
 
-def forecast(desk: Desk, snapshot: Snapshot) -> tuple[EarlyWarning, ...]:
-    """What would break if the next branches were merged upstream now; branches on which all goes are left out."""
-    with desk.step("forecast"), quarantine(desk.place.repository) as place:
-        committer = committer_of(desk.place.repository)
-        results = {
-            (branch, sha): verify.verify(place, sha, snapshot.trunk, committer, scratch=desk.trees)
-            for branch, sha in snapshot.next_branches.items()
-        }
-    warnings = tuple(
-        EarlyWarning(branch=branch, head=sha, conflicts=result.conflicts)
-        for (branch, sha), result in results.items()
-        if result.conflicts
-    )
-    desk.draft.put(warnings=warnings)
-    return warnings
+def looked_ahead(desk: Desk, snapshot: Snapshot) -> None:
+    """Put what would break if the next branches were merged upstream now into the report; branches on which all goes
+    are left out. It is a look ahead, and ends no run."""
+    if not snapshot.next_branches:
+        return
+    try:
+        with desk.step("look ahead"), quarantine(desk.place.repository) as place:
+            known = memory.known(desk.database, desk.name) if desk.database is not None else ()
+            outlooks = [
+                forecast.outlook(place, branch, sha, snapshot.trunk, settle=memory.Memory(place, known))
+                for branch, sha in snapshot.next_branches.items()
+            ]
+        desk.draft.put(warnings=tuple(each for each in outlooks if each.breaks))
+    except (GitError, DatabaseError) as error:
+        desk.again()
+        desk.draft.note(f"What the next branches will break could not be told: {error.message}.")
 
 
 def closed(desk: Desk) -> Report:
@@ -321,7 +333,8 @@ def _behind(desk: Desk) -> Behind | None:
     ref = f"refs/heads/{desk.fork.trunk}"
     moved = {each.ref: each.after for each in (done.pushed if done else ())}
     with contextlib.suppress(UpkeepError):
-        return measures.behind(desk.place.repository, snapshot.upstream, moved.get(ref, snapshot.trunk))
+        git = measures.in_repository(desk.place.repository)
+        return measures.behind(git, snapshot.upstream, moved.get(ref, snapshot.trunk))
     return None
 
 

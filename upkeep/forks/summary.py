@@ -201,7 +201,7 @@ def _restacks(report: Report) -> Iterator[str]:
 
 def _rest(report: Report) -> Iterator[str]:
     for warning in report.warnings:
-        numbers = ", ".join(str(each.number) for each in warning.conflicts)
+        numbers = ", ".join(f"{each.number} ({inline(each.subject)})" for each in warning.conflicts)
         yield from ("", f"**Patch {numbers} will break** when {code(warning.branch)} is merged upstream.")
     yield from ("", *(_ours(note) for note in report.notes))
     yield from ("", "## Steps", "", "| step | s |", "| --- | ---: |")

@@ -62,7 +62,7 @@ def carry(
             result = worktree.rebase(quarantine, stack, committer, folder=scratch, settle=settle)
         else:
             result = engine.rebase(stack, settle)
-        conflicts = tuple(_conflicting(engine, stack, each, result.conflicts) for each in result.conflicts)
+        conflicts = tuple(conflicting(engine, stack, each, result.conflicts) for each in result.conflicts)
     return Carried(result, "worktree" if reasons else "memory", reasons, conflicts)
 
 
@@ -109,7 +109,7 @@ def verify(
             for patch in stack.own
         ),
         version=top.version if top else None,
-        escalated=_escalated(quarantine, stack, escalate),
+        escalated=escalated(quarantine, stack, escalate),
         seconds=round(time.monotonic() - started, 3),
     )
 
@@ -142,7 +142,8 @@ def reproduction(stack: Stack, conflict: Conflict, all_conflicts: Sequence[Confl
     )
 
 
-def _conflicting(engine: Engine, stack: Stack, conflict: Conflict, among: Sequence[Conflict]) -> ConflictingPatch:
+def conflicting(engine: Engine, stack: Stack, conflict: Conflict, among: Sequence[Conflict]) -> ConflictingPatch:
+    """The record of a conflict: who broke the patch, and commands that stop at it."""
     breaker = blame.find(engine, stack, conflict)
     return ConflictingPatch(
         **_line(conflict.patch),
@@ -187,7 +188,7 @@ def _upstream(commit: RawCommit) -> UpstreamCommit:
     )
 
 
-def _escalated(quarantine: Quarantine, stack: Stack, patterns: Sequence[str]) -> tuple[str, ...]:
+def escalated(quarantine: Quarantine, stack: Stack, patterns: Sequence[str]) -> tuple[str, ...]:
     """Paths that upstream changed since the merge base and that one of the patterns names."""
     if not patterns or stack.base is None:
         return ()

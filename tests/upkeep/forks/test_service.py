@@ -104,14 +104,6 @@ class TestADay:
         assert world.fork.head("trunk^") == first.verification.stack_tip
         assert world.fork.read("trunk", "version.txt") == b"1.10-us\n"
 
-    def test_warns_of_what_a_next_branch_will_break(self, world: World) -> None:
-        world.settings["next_branches"] = ["next"]
-        world.upstream.git("branch", "next", "main")
-        world._commit(world.upstream, "next", {"a.txt": theirs(3)}, "Not merged yet")
-        desk = world.desk()
-        (warning,) = service.forecast(desk, service.take_snapshot(desk))
-        assert (warning.branch, [each.number for each in warning.conflicts]) == ("next", [1])
-
     def test_shows_paths_that_are_no_utf8(self, world: World) -> None:
         world.commit_fork({ODD: "ours\n"}, "Odd `name` @everyone <b>")
         world.commit_upstream({ODD: "theirs\n"})
