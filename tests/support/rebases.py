@@ -6,6 +6,7 @@ does not: what a rebase must do (the tests).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 
 from tests.support.repositories import MakeRepository, RepoBuilder
 from upkeep.config import Settings
+from upkeep.errors import RunCancelled
 from upkeep.forks import report as reporting
 from upkeep.forks import service
 from upkeep.forks.desk import Desk
@@ -109,3 +111,14 @@ def world(make_repository: MakeRepository, tmp_path: Path) -> World:
 
 def theirs(number: int = 15, text: str = "theirs") -> str:
     return LINES.replace(f"line {number}\n", f"{text}\n")
+
+
+def dies(at: int) -> Callable[[], None]:
+    """What lets a run go on that often, and then ends it."""
+    left = iter(range(at))
+
+    def may() -> None:
+        if next(left, None) is None:
+            raise RunCancelled("stopped by the test")
+
+    return may

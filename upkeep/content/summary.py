@@ -10,6 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from upkeep.agents.asking import strict_schema
+
 
 class EventRef(BaseModel):
     """An event in a flow, by the flow's folder slug and the event's exact name."""
@@ -54,10 +56,5 @@ class UpdateSummary(BaseModel):
 
 
 def answer_schema() -> dict[str, Any]:
-    """JSON Schema of the answer in the strict form that structured outputs demand: every property required."""
-    schema = UpdateSummary.model_json_schema()
-    for part in [schema, *schema.get("$defs", {}).values()]:
-        part["required"] = list(part["properties"])
-        for prop in part["properties"].values():
-            prop.pop("default", None)
-    return schema
+    """JSON Schema of the answer, as a model gets it."""
+    return strict_schema(UpdateSummary)

@@ -14,9 +14,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr
 
 from upkeep.agents import folders
+from upkeep.agents.asking import read_answer
 from upkeep.agents.base import AgentResult, AgentTask, Usage
 from upkeep.agents.harvest import Entry, Refusal, harvest, snapshot
 from upkeep.content import coverage, evidence, proposal
@@ -32,7 +33,7 @@ from upkeep.content.summary import UpdateSummary, answer_schema
 from upkeep.content.upstream import Upstream
 from upkeep.content.validate import validate
 from upkeep.database.events import EventType
-from upkeep.errors import AgentError, AgentSaidNothing
+from upkeep.errors import AgentError
 from upkeep.guardrails.patch import FileChange, Patch, watch_policy
 from upkeep.guardrails.report import GuardrailReport
 from upkeep.guardrails.review import review
@@ -142,20 +143,8 @@ class Writer:
                 desk.run.event(EventType.AGENT_ENDED, failed=error.reason, seconds=seconds, **used)
             raise
         self._account(result)
-        if result.outcome == "said_nothing" or result.answer is None:
-            raise AgentSaidNothing(
-                f"agent {desk.agent.name} ended without a usable answer",
-                remedy=f"Read its transcript {result.transcript}; `upkeep update {desk.name} --retry` asks it again.",
-                said=result.message[:500],
-            )
-        try:
-            return UpdateSummary.model_validate(result.answer)
-        except ValidationError as error:
-            raise AgentSaidNothing(
-                f"the answer of agent {desk.agent.name} is not of the demanded form: {error.error_count()} faults",
-                code="agent.answer_invalid",
-                remedy=f"Read its transcript {result.transcript}; a stronger model may help.",
-            ) from error
+        again = f"`upkeep update {desk.name} --retry` asks it again."
+        return read_answer(result, UpdateSummary, agent=desk.agent.name, again=again)
 
     def _assignment(self, folder: Path, tries: int, findings: list[Finding]) -> Assignment:
         watch, change_set = self.desk.watch, self.change_set

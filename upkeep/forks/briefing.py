@@ -14,9 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from upkeep.agents.asking import strict_schema
 
 _MAX_LINE = 500
 _MAX_FINDINGS = 50
@@ -54,16 +56,6 @@ class Brief:
     findings: Sequence[str] = field(default_factory=tuple)
 
 
-def answer_schema() -> dict[str, Any]:
-    """JSON Schema of the answer in the strict form that structured outputs demand: every property required."""
-    schema = Settlement.model_json_schema()
-    for part in [schema, *schema.get("$defs", {}).values()]:
-        part["required"] = list(part["properties"])
-        for value in part["properties"].values():
-            value.pop("default", None)
-    return schema
-
-
 def prompt(brief: Brief) -> str:
     """The whole prompt; the packaged instructions end it."""
     parts = [
@@ -89,7 +81,7 @@ def prompt(brief: Brief) -> str:
                 "End with one JSON object of this schema and nothing around it.",
                 "",
                 "```json",
-                json.dumps(answer_schema(), separators=(",", ":"), ensure_ascii=False),
+                json.dumps(strict_schema(Settlement), separators=(",", ":"), ensure_ascii=False),
                 "```",
             ]
         ),

@@ -18,13 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from upkeep.agents import folders
+from upkeep.agents.asking import read_answer, strict_schema
 from upkeep.agents.base import AgentResult, AgentTask, Usage
 from upkeep.agents.harvest import Harvest, harvest, snapshot
 from upkeep.database.events import EventType
-from upkeep.errors import AgentError, AgentSaidNothing, UpkeepError
+from upkeep.errors import AgentError, UpkeepError
 from upkeep.forks import attributes, briefing
 from upkeep.forks.briefing import Brief, Settlement
 from upkeep.forks.desk import Desk
@@ -130,7 +129,7 @@ class Settling:
             work=folder / "work",
             reads={"context": folder / "context"},
             prompt=briefing.prompt(brief),
-            answer_schema=briefing.answer_schema(),
+            answer_schema=strict_schema(Settlement),
             log_dir=desk.home / "runs" / "forks" / desk.name / desk.run_id / "agent" / str(stop.patch.number),
         )
         try:
@@ -139,20 +138,8 @@ class Settling:
             self._account_failed(error)
             raise
         self._account(result)
-        if result.answer is None:
-            raise AgentSaidNothing(
-                f"agent {desk.agent.name} ended without a usable answer",
-                remedy=f"Read its transcript {result.transcript}; the next run asks it again.",
-                said=result.message[:500],
-            )
-        try:
-            return Settlement.model_validate(result.answer)
-        except ValidationError as error:
-            raise AgentSaidNothing(
-                f"the answer of agent {desk.agent.name} is not of the demanded form: {error.error_count()} faults",
-                code="agent.answer_invalid",
-                remedy=f"Read its transcript {result.transcript}; a stronger model may help.",
-            ) from error
+        again = "the next run asks it again."
+        return read_answer(result, Settlement, agent=desk.agent.name, again=again)
 
     def _account(self, result: AgentResult) -> None:
         self._count(result.usage, result.seconds, str(result.transcript) if result.transcript else None)

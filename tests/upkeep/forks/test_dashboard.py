@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from tests.support.github import BOT, GitHub, Hosted
-from tests.support.rebases import LINES, World, rebase, theirs
+from tests.support.rebases import LINES, World, dies, rebase, theirs
 from tests.support.repositories import RepoBuilder
 from upkeep.database.server import Database
-from upkeep.errors import RunCancelled
 from upkeep.forks import dashboard, delta
 from upkeep.forks.desk import Desk
 from upkeep.forks.outcomes import Outcome
@@ -208,16 +206,6 @@ def test_the_link_stands_in_the_report_of_a_run_that_came_to_nothing(hub: Hub) -
     report = hub.run()
     assert report.exit_code == 12
     assert report.delta_pull_request == f"https://github.com/{REPO}/pull/1"
-
-
-def dies(at: int) -> Callable[[], None]:
-    left = iter(range(at))
-
-    def may() -> None:
-        if next(left, None) is None:
-            raise RunCancelled("stopped by the test")
-
-    return may
 
 
 @pytest.mark.parametrize("at", range(3, 8))

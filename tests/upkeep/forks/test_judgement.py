@@ -5,15 +5,12 @@ Most tests play the agent with a shell script (engine `command`); what real CLIs
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from tests.support.court import MERGED, REPO, SETTLE_A, Court, answer, write
 from tests.support.github import GitHub
-from tests.support.rebases import LINES, rebase, theirs
+from tests.support.rebases import LINES, dies, rebase, theirs
 from tests.support.repositories import RepoBuilder
-from upkeep.errors import RunCancelled
 from upkeep.forks import memory
 from upkeep.forks.gating import SandboxedGates
 from upkeep.forks.outcomes import Outcome
@@ -318,16 +315,6 @@ def test_who_did_not_ask_for_an_agent_gets_none(court: Court, option: dict[str, 
     report = court.run(verify_only=not option)
     assert (report.outcome, report.exit_code, report.judgement) == (Outcome.NEEDS_HUMAN, 10, None)
     assert court.asked() == 0
-
-
-def dies(at: int) -> Callable[[], None]:
-    left = iter(range(at))
-
-    def may() -> None:
-        if next(left, None) is None:
-            raise RunCancelled("stopped by the test")
-
-    return may
 
 
 @pytest.mark.parametrize("at", [0, 1, 2])
