@@ -202,7 +202,9 @@ def _stopped(shell: _Shell, stack: Stack, done: Completed, walk: _Walk) -> Stop:
         )
     stages = [_stage(entry) for entry in unmerged]
     files = tuple(sorted({stage.path for stage in stages}))
-    types = tuple(dict.fromkeys(_TYPE.findall(words)))
+    # What merge-tree calls a binary conflict, a rebase calls one of contents, after a warning.
+    found_types = [*_TYPE.findall(words), *(["CONFLICT (binary)"] if "Cannot merge binary files: " in words else [])]
+    types = tuple(dict.fromkeys(found_types))
     return Stop(patch, shell.marked_tree(), files, types, sides_of(stages))
 
 
