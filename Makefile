@@ -49,8 +49,8 @@ install-hooks-all: $(VENV)/.installed ## The same for every managed repository
 gitea-inventory: $(VENV)/.installed ## The forges' repositories against the managed ones
 	@$(BIN)/upkeep inventory
 
-tools: $(VENV)/.installed ## The programs that tests drive: gh, bwrap, the Mermaid checker, agent CLIs
-	@$(PYTHON) ops/install_tools.py mermaid gh agents sandbox
+tools: $(VENV)/.installed ## The programs that tests drive: gh, bwrap, the Mermaid checker, agent CLIs, a kernel for cgroups
+	@$(PYTHON) ops/install_tools.py mermaid gh agents sandbox kernel
 
 test: tools ## The whole suite but the long tests
 	@$(BIN)/pytest -n $(WORKERS) -m "not long"
