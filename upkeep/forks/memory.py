@@ -78,10 +78,10 @@ def known(database: Database, fork: str) -> tuple[Resolution, ...]:
 
 
 def put(database: Database, fork: str, resolution: Resolution) -> None:
-    """Write one, in the place of what was known about the same three versions."""
+    """Write one, in the place of what was known about the same three versions; attempts that failed stay counted."""
     values = {"fork": fork, **{name: getattr(resolution, name) for name in _COLUMNS}}
     new = insert(rows).values(values)
-    changed: dict[str, Any] = {name: new.excluded[name] for name in _COLUMNS}
+    changed: dict[str, Any] = {name: new.excluded[name] for name in _COLUMNS if name != "attempts"}
     changed["made_at"] = sa.func.now()
     with database.session() as session:
         session.execute(
@@ -164,18 +164,15 @@ class Memory:
 
     def __call__(self, stop: Stop) -> Settled | None:
         """Settle the stop where a resolution is known for every file that conflicts."""
-        found = [(sides, self.look_up(sides)) for sides in stop.sides]
-        if not found or any(answer is None for _, answer in found):
+        found = [(sides, answer) for sides in stop.sides if (answer := self._look_up(sides)) is not None]
+        if not found or len(found) < len(stop.sides):
             return None
-        files: dict[str, Side | None] = {}
-        by: dict[str, str] = {}
-        for sides, answer in found:
-            assert answer is not None
-            files[sides.path], by[sides.path] = answer
-        return Settled(files, by)
+        self.used += [resolution for _, (resolution, _, _) in found]
+        files = {sides.path: side for sides, (_, side, _) in found}
+        return Settled(files, {sides.path: words for sides, (_, _, words) in found})
 
-    def look_up(self, sides: Sides) -> tuple[Side | None, str] | None:
-        """The file to take, and in words whose it is; None where nothing is known."""
+    def _look_up(self, sides: Sides) -> tuple[Resolution, Side | None, str] | None:
+        """The resolution, the file to take, and in words whose it is; None where nothing is known."""
         base, ours, theirs = sides.key
         fitting = [
             each
@@ -184,13 +181,12 @@ class Memory:
         ]
         for each in fitting:
             if each.ours == ours:
-                self.used.append(each)
-                return self._side(each.mode, each.content), _words(each)
+                return each, self._side(each.mode, each.content), _words(each)
         for each in fitting:
             content = self._carried(each, sides)
             if content is not None:
-                self.used.append(each)
-                return self._side(each.mode, content), f"{_words(each)}, carried over to what upstream changed since"
+                words = f"{_words(each)}, carried over to what upstream changed since"
+                return each, self._side(each.mode, content), words
         return None
 
     def _side(self, mode: str | None, content: bytes | None) -> Side | None:

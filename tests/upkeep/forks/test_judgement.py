@@ -284,6 +284,10 @@ class TestGates:
         found = court.judged("failed", gates=SandboxedGates())
         assert "the gates failed on what agent writer made" in found.message
         assert court.proposals() == []
+        for _ in range(2):
+            court.judged("failed", gates=SandboxedGates())
+        assert "is not asked again" in court.judged("declined", gates=SandboxedGates()).message
+        assert court.asked() == 3
 
     def test_that_are_skipped_are_said_so(self, court: Court) -> None:
         court.world.settings["gates"] = ["false"]
