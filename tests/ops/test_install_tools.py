@@ -24,8 +24,8 @@ def checkout(tmp_path: Path) -> Path:
     for folder in ("upkeep/content/mermaid_check", "tests/tools"):
         (checkout / folder).mkdir(parents=True)
         (checkout / folder / "package-lock.json").write_text("{}")
-    (checkout / ".venv/bin").mkdir(parents=True)
-    (checkout / ".venv/bin/python").symlink_to(sys.executable)
+    # A link would be a Python of its own, without what is installed where this one is.
+    script(checkout / ".venv/bin/python", f'exec {sys.executable} "$@"')
     return checkout
 
 
