@@ -174,17 +174,10 @@ def of_forecast(found: Forecast) -> Metadata:
         "days_behind": round(found.behind.days(found.looked_at), 2),
         "seconds": found.seconds,
         "outlooks": table(
-            ("branch", "head", "outlook", "rebased_by_git_because"),
-            (
-                (
-                    each.branch,
-                    short(each.head),
-                    each.words,
-                    f"by git at the rebase: {'; '.join(each.unsure)}" if each.unsure else "",
-                )
-                for each in found.outlooks
-            ),
+            ("branch", "head", "outlook"),
+            ((each.branch, short(each.head), each.words) for each in found.outlooks),
         ),
+        **({"rebased_by_git_because": "; ".join(tonight.unsure)} if tonight.unsure else {}),
         "patches_that_will_break": breaking(found),
         "looked_at": MetadataValue.timestamp(found.looked_at),
     }

@@ -12,15 +12,17 @@ https://docs.dagster.io/guides/build/assets/defining-assets#multi-asset
 """
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from dagster import (
     AssetCheckResult,
+    AssetCheckSeverity,
     AssetCheckSpec,
     AssetExecutionContext,
     AssetKey,
+    AssetMaterialization,
     AssetOut,
     AssetsDefinition,
     AssetSpec,
@@ -63,7 +65,7 @@ CHECK_GATES_PASS = "gates_pass"
 CHECK_RESTACKED = "branches_are_restacked"
 CHECK_CURRENT = "trunk_is_current"
 
-Event = MaterializeResult[Any] | AssetCheckResult
+Event = MaterializeResult[Any] | AssetMaterialization | AssetCheckResult
 
 
 def events_of(desk: Desk, found: Record) -> Iterator[Event]:
@@ -88,9 +90,10 @@ def events_of(desk: Desk, found: Record) -> Iterator[Event]:
             yield _made(STACK, found, metadata.stack_version(found), metadata.of_stack(found))
             yield _restacked(found)
         case Judgement():
-            yield _made(PROPOSED_RESOLUTION, found, found.tip or found.state, metadata.of_judgement(found))
+            version = found.tip or found.state
+            yield _beside(PROPOSED_RESOLUTION, desk, version, metadata.of_judgement(found))
         case Shown():
-            yield _made(FORK_DELTA, found, found.digest or "none", metadata.of_delta(found))
+            yield _beside(FORK_DELTA, desk, found.digest or "none", metadata.of_delta(found))
         case Report():
             # The range-diff may have a megabyte. It lies in the file.
             kept = found.model_copy(update={"range_diff": ""})
@@ -100,6 +103,11 @@ def events_of(desk: Desk, found: Record) -> Iterator[Event]:
 
 def _made(key: AssetKey, record: Record, version: str, values: Mapping[str, Any]) -> MaterializeResult[Any]:
     return MaterializeResult(asset_key=key, value=record, metadata=values, data_version=DataVersion(version))
+
+
+def _beside(key: AssetKey, desk: Desk, version: str, values: Mapping[str, Any]) -> AssetMaterialization:
+    tags = {"dagster/data_version": version}
+    return AssetMaterialization(key, partition=desk.name, metadata=values, tags=tags)
 
 
 def _check(key: AssetKey, name: str, *, passed: bool, says: str, **values: Any) -> AssetCheckResult:
@@ -128,7 +136,8 @@ def _restacked(found: Restacked) -> AssetCheckResult:
 def _nobody_needed(found: Verification) -> AssetCheckResult:
     changed = () if found.unchanged else found.escalated
     said = f"upstream changed {len(changed)} paths that a person wants to see" if changed else "nothing is escalated"
-    return _check(VERIFICATION, CHECK_NOBODY_NEEDED, passed=not changed, says=said, paths=list(changed[:100]))
+    shown = {"paths": "\n".join(changed[:100])} if changed else {}
+    return _check(VERIFICATION, CHECK_NOBODY_NEEDED, passed=not changed, says=said, **shown)
 
 
 def _is_current(desk: Desk, report: Report) -> Iterator[AssetCheckResult]:
@@ -152,7 +161,7 @@ def failure_of(report: Report) -> Failure:
         metadata={
             "outcome": str(report.outcome),
             "exit_code": report.exit_code,
-            "code": str(error.get("code", "")),
+            **({"code": str(error["code"])} if error.get("code") else {}),
             "next": metadata.next_actions(report),
         },
         allow_retries=False,
@@ -178,7 +187,10 @@ _DESCRIPTIONS = {
     "and what a person does next.",
 }
 
-ASSETS = tuple(_DESCRIPTIONS)
+BESIDE = (PROPOSED_RESOLUTION, FORK_DELTA)
+"""What a rebase makes only where there is a need. No run plans it: on every other day it would count as failed."""
+
+ASSETS = tuple(key for key in _DESCRIPTIONS if key not in BESIDE)
 """What one rebase makes, in its order."""
 
 _KINDS = {REPORT: {"markdown"}, FORK_DELTA: {"pull_request"}, PROPOSED_RESOLUTION: {"pull_request"}}
@@ -215,13 +227,14 @@ def fork_assets(forks: StaticPartitionsDefinition) -> list[AssetsDefinition | As
             **common,
         )
         for key, description in _DESCRIPTIONS.items()
+        if key in ASSETS
     }
 
     @multi_asset(
         name="rebase",
         outs=outs,
-        deps=[UPSTREAM_REPOSITORY, FORK_REPOSITORY],
-        internal_asset_deps={key.path[-1]: needed for key, needed in _DEPENDENCIES.items()},
+        deps=[UPSTREAM_REPOSITORY, FORK_REPOSITORY, *BESIDE],
+        internal_asset_deps={key.path[-1]: _DEPENDENCIES[key] for key in ASSETS},
         check_specs=_check_specs(forks),
         partitions_def=forks,
         # Otherwise every check has to have a result, also where nothing was checked.
@@ -230,10 +243,14 @@ def fork_assets(forks: StaticPartitionsDefinition) -> list[AssetsDefinition | As
     def rebase(context: AssetExecutionContext, fork_desks: ForkDesks) -> Iterator[Event]:
         whole = REBASED_TRUNK in context.selected_asset_keys
         desk, locks = fork_desks.desk(context.run, context.instance, context.log.info, may_move=whole)
+        reached: set[str] = set()
         for found in service.rebase(desk, locks, restore=fork_desks.restore):
-            yield from _wanted(context, events_of(desk, found))
+            for event in _wanted(context, events_of(desk, found)):
+                reached.add(event.check_name or "" if isinstance(event, AssetCheckResult) else "")
+                yield event
         assert desk.report is not None
         if desk.report.exit_code:
+            yield from _wanted(context, _not_reached(desk.report, reached))
             raise failure_of(desk.report)
 
     return [
@@ -251,7 +268,31 @@ def fork_assets(forks: StaticPartitionsDefinition) -> list[AssetsDefinition | As
             **common,
         ),
         rebase,
+        *(
+            AssetSpec(
+                key,
+                deps=_DEPENDENCIES[key],
+                description=_DESCRIPTIONS[key],
+                kinds=_KINDS[key],
+                partitions_def=forks,
+                **common,
+            )
+            for key in BESIDE
+        ),
     ]
+
+
+def _not_reached(report: Report, reached: Set[str]) -> Iterator[AssetCheckResult]:
+    """Say of every check that a failed run did not come to why it says nothing."""
+    for key, name, _ in _CHECKS:
+        if name not in reached:
+            yield AssetCheckResult(
+                asset_key=key,
+                check_name=name,
+                passed=False,
+                severity=AssetCheckSeverity.WARN,
+                description=f"not reached: {headline(report)}",
+            )
 
 
 def _wanted(context: AssetExecutionContext, events: Iterator[Event]) -> Iterator[Event]:
@@ -261,7 +302,7 @@ def _wanted(context: AssetExecutionContext, events: Iterator[Event]) -> Iterator
         if isinstance(event, AssetCheckResult):
             chosen = (event.asset_key, event.check_name) in checks
         else:
-            chosen = event.asset_key in context.selected_asset_keys
+            chosen = event.asset_key in context.selected_asset_keys or event.asset_key in BESIDE
         if chosen:
             yield event
 

@@ -27,6 +27,7 @@ from orchestration.home import ROOT, open_instance
 from orchestration.reconcile import Reconciled, reconcile
 from upkeep import process
 from upkeep.config import Settings, WebSettings
+from upkeep.cron import machine_zone
 from upkeep.database import schema
 from upkeep.database.server import Database, connect
 from upkeep.errors import ConfigError, ProcessError
@@ -297,7 +298,12 @@ def _tell_ready(say: Say, settings: Settings, port: int, web: int, repositories:
     for name, watch in sorted(settings.watches.items()):
         upstream = watch.upstream.url or watch.upstream.path
         say(f"  watch          {name}: {upstream} every {watch.poll_minutes:g} min")
-    if not settings.watches:
+    for name, fork in sorted(settings.forks.items()):
+        when = f"rebased by `{fork.schedule}` ({fork.time_zone or machine_zone()})" if fork.schedule else "by hand only"
+        say(f"  fork           {name}: {when}")
+    if settings.forks:
+        say(f"  forks          {url}/locations/{LOCATION}/asset-groups/forks")
+    if not settings.watches and not settings.forks:
         say("  watches        none; `upkeep init` writes a commented upkeep.yaml")
     if repositories:
         say(f"  repositories   {repositories}: {url}/locations/{LOCATION}/asset-groups/sync")

@@ -7,6 +7,8 @@ their own. A time that a change of the clocks skips is made up for, and one that
 """
 
 import re
+from collections import Counter
+from collections.abc import Iterable
 from hashlib import sha256
 
 from dagster import (
@@ -27,7 +29,12 @@ UTC = "UTC"
 
 
 def default_schedules(settings: Settings) -> list[ScheduleDefinition]:
-    rebases = [_rebase(name, fork, fork.schedule) for name, fork in settings.forks.items() if fork.schedule is not None]
+    names = schedule_names(settings.forks)
+    rebases = [
+        _rebase(name, names[name], fork, fork.schedule)
+        for name, fork in settings.forks.items()
+        if fork.schedule is not None
+    ]
     inventories = [daily_inventory] if stocktaking.has_listed_forges(settings) else []
     return [nightly_housekeeping, *inventories, *rebases]
 
@@ -51,12 +58,12 @@ daily_inventory = ScheduleDefinition(
 )
 
 
-def _rebase(name: str, fork: Fork, line: str) -> ScheduleDefinition:
+def _rebase(name: str, schedule: str, fork: Fork, line: str) -> ScheduleDefinition:
     def ask(context: ScheduleEvaluationContext) -> RunRequest:
         return RunRequest(partition_key=name, tags={SUBJECT_TAG: subject_of(name)})
 
     return ScheduleDefinition(
-        name=schedule_name(name),
+        name=schedule,
         job_name=FORK_REBASE,
         cron_schedule=line,
         execution_timezone=fork.time_zone or machine_zone(),
@@ -66,7 +73,12 @@ def _rebase(name: str, fork: Fork, line: str) -> ScheduleDefinition:
     )
 
 
-def schedule_name(fork: str) -> str:
-    """Dagster takes letters, digits and `_`; two forks never share a schedule."""
-    plain = re.sub(r"[^A-Za-z0-9]", "_", fork)
-    return f"rebase_{plain}" if plain == fork else f"rebase_{plain}_{sha256(fork.encode()).hexdigest()[:6]}"
+def schedule_names(forks: Iterable[str]) -> dict[str, str]:
+    """Schedules by fork. Dagster takes letters, digits and `_`: where two forks would share a name for that, each gets
+    a mark of its own."""
+    plain = {fork: f"rebase_{re.sub(r'[^A-Za-z0-9]', '_', fork)}" for fork in forks}
+    shared = Counter(plain.values())
+    return {
+        fork: name if shared[name] == 1 else f"{name}_{sha256(fork.encode()).hexdigest()[:6]}"
+        for fork, name in plain.items()
+    }

@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dagster import AssetCheckEvaluation, AssetKey, DagsterInstance, ExecuteInProcessResult
+from dagster import (
+    AssetCheckEvaluation,
+    AssetCheckSeverity,
+    AssetKey,
+    DagsterInstance,
+    ExecuteInProcessResult,
+)
 
 from assets import forks
 from orchestration.build import build_defs
@@ -240,6 +246,24 @@ def test_a_branch_that_conflicts_fails_its_check_when_trunk_is_done(fleet: Fleet
     assert done.metadata(forks.REPORT)["exit_code"] == 13
     assert done.failure.description == "Trunk is done; restacking its branches failed"
     assert world.fork.head("trunk") == world.work.head("trunk")
+
+
+def test_a_check_that_a_failed_run_did_not_come_to_says_so(fleet: Fleet) -> None:
+    fleet.world.commit_upstream(CONFLICT)
+
+    checks = fleet.execute().checks
+
+    for name in ("gates_pass", "branches_are_restacked"):
+        assert (checks[name].passed, checks[name].severity) == (False, AssetCheckSeverity.WARN)
+        assert (checks[name].description or "").startswith("not reached: Patches conflict")
+
+
+def test_what_is_made_only_on_some_days_is_planned_by_no_run(fleet: Fleet) -> None:
+    graph = build_defs(settings=Settings.model_validate({"home": fleet.world.home})).resolve_asset_graph()
+
+    assert all(graph.get(key).is_executable for key in forks.ASSETS)
+    assert not any(graph.get(key).is_executable for key in forks.BESIDE)
+    assert graph.get(forks.REPORT).parent_keys >= set(forks.BESIDE)
 
 
 def test_a_step_that_fails_ends_in_a_report_too(fleet: Fleet) -> None:

@@ -152,9 +152,8 @@ def _conflict(conflict: ConflictingPatch, where: str = "") -> Iterator[str]:
     if conflict.after:
         yield f"- Touches the files of patch {', '.join(map(str, conflict.after))}, which conflicts too: begin there"
     if breaker := conflict.broken_by:
-        number = f" (#{breaker.pull_request})" if breaker.pull_request else ""
         yield (
-            f"- Broken by {code(breaker.sha[:12])} {inline(breaker.subject)}{number}, "
+            f"- Broken by {code(breaker.sha[:12])} {inline(breaker.subject)}, "
             f"{inline(breaker.author)}, {breaker.authored_at:%Y-%m-%d}"
         )
     yield from ("", fenced("\n".join(conflict.reproduce), "sh"))

@@ -125,7 +125,9 @@ def reproduction(stack: Stack, conflict: Conflict, all_conflicts: Sequence[Confl
     """
     git, place = f"git -C {shlex.quote(where)}", '"$tree"'
     rebase = f"git -C {place} rebase --no-fork-point --empty=drop {stack.onto}"
-    if stack.own:
+    if (below := _below(stack)) is not None:
+        rebase = f"git -C {place} rebase --no-fork-point --empty=drop --onto {stack.onto} {below}"
+    elif stack.own:
         editor = shlex.quote(worktree.sequence_editor([patch.sha for patch in stack.own]))
         rebase = (
             f"GIT_SEQUENCE_EDITOR={editor} git -C {place} -c core.abbrev=no"
@@ -140,6 +142,14 @@ def reproduction(stack: Stack, conflict: Conflict, all_conflicts: Sequence[Confl
         f"git -C {place} status",
         f"{git} worktree remove --force {place}",
     )
+
+
+def _below(stack: Stack) -> str | None:
+    """The commit on which the patches stand, where everything that is left out lies below them."""
+    first = next(iter(stack.patches), None)
+    if first is None or first.parent is None or stack.equivalents or any(each.number > 1 for each in stack.own):
+        return None
+    return first.parent.sha if first.parent.sha in {each.sha for each in stack.own} else None
 
 
 def conflicting(engine: Engine, stack: Stack, conflict: Conflict, among: Sequence[Conflict]) -> ConflictingPatch:

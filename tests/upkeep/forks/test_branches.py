@@ -109,7 +109,8 @@ def test_the_commands_of_a_conflict_stop_at_it(plain: World, tmp_path: Path) -> 
     script = "\n".join(["set +e", "export GIT_COMMITTER_NAME=A GIT_COMMITTER_EMAIL=a@b.c", *conflict.reproduce])
     done = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True)
 
-    assert f"could not apply {conflict.sha}" in done.stdout + done.stderr
+    assert f"could not apply {conflict.sha[:7]}" in done.stdout + done.stderr
+    assert any(" --onto " in command for command in conflict.reproduce)
 
 
 def test_a_branch_on_a_trunk_of_before_comes_along_without_its_old_patches(plain: World) -> None:
