@@ -69,6 +69,7 @@ def test_definitions_load_without_any_watch() -> None:
         "close_runs_failure",
         "content_heads",
         "events",
+        "fork_early_warning",
         "repository_drift",
     ]
 
