@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tests.support.kotlin import kotlin_app
 from upkeep.content.scan.scanner import scan
 from upkeep.git import Repository
-from upkeep.scansettings import ScanSettings
+from upkeep.settings.scan import ScanSettings
 
 SETTINGS = ScanSettings.model_validate({"kotlin": {"calls": ["track", "logEvent"], "event": 0, "properties": 1}})
 CHANGED = 10

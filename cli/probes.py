@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from upkeep.config import AgentSettings, GiteaForgeSettings, GitHubForgeSettings, ScanAgentSettings, Settings, load
+from upkeep.config import Settings, load
 from upkeep.errors import CommandNotFound, UpkeepError
 from upkeep.process import run
+from upkeep.settings.agents import AgentSettings, ScanAgentSettings
+from upkeep.settings.forges import GiteaForgeSettings, GitHubForgeSettings
 
 Status = Literal["ok", "warning", "failed"]
 

@@ -182,11 +182,12 @@ _SAID = {
 @contextmanager
 def _local_forge(name: str | None) -> Iterator[LocalForge]:
     """The forge of that name, or the only local one. Raises ConfigError."""
-    from upkeep.config import LocalForgeSettings, load
+    from upkeep.config import load
     from upkeep.database import schema
     from upkeep.database.server import connect
     from upkeep.errors import ConfigError
     from upkeep.forges.registry import open_local
+    from upkeep.settings.forges import LocalForgeSettings
 
     settings = load()
     local = [key for key, chosen in settings.forges.items() if isinstance(chosen, LocalForgeSettings)]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from upkeep.config import Gate
+    from upkeep.settings.forks import Gate
 
 
 def rebase(

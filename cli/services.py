@@ -26,11 +26,12 @@ from cli.supervise import Service, Supervisor
 from orchestration.home import ROOT, open_instance
 from orchestration.reconcile import Reconciled, reconcile
 from upkeep import process
-from upkeep.config import Settings, WebSettings
+from upkeep.config import Settings
 from upkeep.cron import machine_zone
 from upkeep.database import schema
 from upkeep.database.server import Database, connect
 from upkeep.errors import ConfigError, ProcessError
+from upkeep.settings.web import WebSettings
 from upkeep.sync import registry
 from web.serving import address_of
 

@@ -24,7 +24,9 @@ from resources.content import subject_of
 from resources.runs import ENGINE_TAG, SUBJECT_TAG
 from sensors.content import JOB as CONTENT_UPDATE
 from sensors.sync import JOB as REPOSITORY_SYNC
-from upkeep.config import Fork, ModelAgentSettings, Settings
+from upkeep.config import Settings
+from upkeep.settings.agents import ModelAgentSettings
+from upkeep.settings.forks import Fork
 
 SYSTEM_TAG = "upkeep/system"
 MAX_RUNTIME_TAG = "dagster/max_runtime"

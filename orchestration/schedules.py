@@ -21,8 +21,9 @@ from dagster import (
 from orchestration.jobs import FORGE_INVENTORY, FORK_REBASE, housekeeping
 from resources.forks import subject_of
 from resources.runs import SUBJECT_TAG
-from upkeep.config import Fork, Settings
+from upkeep.config import Settings
 from upkeep.cron import machine_zone
+from upkeep.settings.forks import Fork
 from upkeep.sync import stocktaking
 
 UTC = "UTC"

@@ -14,10 +14,11 @@ from pydantic import Field
 from resources.database import open_database
 from resources.pools import turns
 from resources.runs import PARTITION_TAG, TRIGGER_TAG, keep_connections, may_continue, trigger_of
-from upkeep.config import Gate, Settings
+from upkeep.config import Settings
 from upkeep.forks import service
 from upkeep.forks.desk import Desk, Locks
 from upkeep.forks.report import Draft
+from upkeep.settings.forks import Gate
 
 CANCELLED_REMEDY: Final = "Nothing is lost: start it again with `upkeep rebase`, or wait for the next day."
 

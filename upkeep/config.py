@@ -1,7 +1,7 @@
 """Settings: `upkeep.yaml` and the environment, as typed values.
 
-What belongs here: the keys, their types and defaults (a contract: files of people depend on them, none is ever
-renamed) and finding the file. What does not: anything that acts on a setting.
+What belongs here: the file as a whole, finding and reading it, and what must fit between its sections. What does not:
+the keys of a section (`settings/`); anything that acts on a setting.
 
 The environment wins over the file for `home` (UPKEEP_HOME) and `database_url` (UPKEEP_DATABASE_URL). Relative paths in
 the file are relative to the file.
@@ -9,303 +9,29 @@ the file are relative to the file.
 
 from __future__ import annotations
 
-import os
-import zoneinfo
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, Self, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    StringConstraints,
-    ValidationError,
-    ValidationInfo,
-    model_validator,
-)
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from upkeep.cron import fault_in
 from upkeep.errors import ConfigError
 from upkeep.faults import Fault, explain, nearest
-from upkeep.scansettings import ScanSettings
+from upkeep.settings.agents import AgentSettings, Budgets, ScanAgentSettings
+from upkeep.settings.base import LocalPath, Name, Section
+from upkeep.settings.forges import ForgeSettings
+from upkeep.settings.forks import Fork
+from upkeep.settings.guardrails import Guardrails
+from upkeep.settings.repositories import ManagedRepository
+from upkeep.settings.watches import Watch
+from upkeep.settings.web import WebSettings
 from upkeep.yamlfile import YamlFile, read
 
 FILE_NAME = "upkeep.yaml"
 
 _Entry = TypeVar("_Entry")
-
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
-"""Names of watches, forks, repositories, forges, agents: they become partition keys, git refs and folder names."""
-
-Sha = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{7,64}$", to_lower=True)]
-
-
-def _absolute(path: Path, info: ValidationInfo) -> Path:
-    base = (info.context or {}).get("folder") or Path.cwd()
-    return Path(os.path.normpath(base / path.expanduser()))
-
-
-def _inside(path: str) -> str:
-    parts = PurePosixPath(path).parts
-    if not parts or path.startswith("/") or "\\" in path or {"..", ".git"} & {part.casefold() for part in parts}:
-        raise ValueError("must be a folder inside the repository, such as content/analytics")
-    return str(PurePosixPath(*parts))
-
-
-LocalPath = Annotated[Path, AfterValidator(_absolute)]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class LocalForgeSettings(Section):
-    """The embedded forge: bare repositories, pull requests are rows."""
-
-    kind: Literal["local"]
-
-
-class GitHubForgeSettings(Section):
-    kind: Literal["github"]
-    host: str = "github.com"
-    token: SecretStr | None = None
-    orgs: tuple[str, ...] = ()
-    user_repos: bool = False
-
-
-class GiteaForgeSettings(Section):
-    kind: Literal["gitea"]
-    url: str
-    token: SecretStr | None = None
-    orgs: tuple[str, ...] = ()
-    user_repos: bool = False
-
-
-ForgeSettings = Annotated[LocalForgeSettings | GitHubForgeSettings | GiteaForgeSettings, Field(discriminator="kind")]
-
-
-class ScanAgentSettings(Section):
-    """Offline, deterministic, no model."""
-
-    engine: Literal["scan"]
-
-
-class ModelAgentSettings(Section):
-    """What every engine with a model takes."""
-
-    api_key: SecretStr | None = None
-    base_url: str | None = None
-    timeout_minutes: float = Field(default=30, gt=0)
-    idle_minutes: float = Field(default=5, gt=0)
-    budget_usd: float | None = Field(default=1.00, ge=0)
-    unsafe_no_sandbox: bool = False
-
-
-class CodexAgentSettings(ModelAgentSettings):
-    engine: Literal["codex"]
-    bin: str = "codex"
-    model: str = "gpt-5.2"
-    effort: Literal["minimal", "low", "medium", "high", "xhigh"] = "high"
-
-
-class ClaudeAgentSettings(ModelAgentSettings):
-    engine: Literal["claude"]
-    bin: str = "claude"
-    model: str = "claude-sonnet-4-5"
-    effort: Literal["low", "medium", "high", "xhigh", "max"] = "high"
-
-
-class OpencodeAgentSettings(ModelAgentSettings):
-    """`base_url`: any server that speaks the chat-completions API. `provider`: the price list's name for it."""
-
-    engine: Literal["opencode"]
-    bin: str = "opencode"
-    model: str = "gpt-5.2"
-    effort: Literal["minimal", "low", "medium", "high", "xhigh"] | None = None
-    provider: str = "openai"
-
-
-class CommandAgentSettings(ModelAgentSettings):
-    """Any program. `files`: what it needs beside itself, read-only. `api`: the one that it speaks to its model."""
-
-    engine: Literal["command"]
-    bin: str
-    arguments: tuple[str, ...] = ()
-    files: tuple[LocalPath, ...] = ()
-    api: Literal["responses", "messages", "chat"] = "chat"
-    model: str
-    effort: str | None = None
-    provider: str = "openai"
-
-
-AgentSettings = Annotated[
-    ScanAgentSettings | CodexAgentSettings | ClaudeAgentSettings | OpencodeAgentSettings | CommandAgentSettings,
-    Field(discriminator="engine"),
-]
-
-
-class Budgets(Section):
-    """US dollars."""
-
-    per_run_usd: float = Field(default=1.00, ge=0)
-    per_subject_day_usd: float = Field(default=5.00, ge=0)
-    per_agent_month_usd: float = Field(default=100.00, ge=0)
-
-
-class Guardrails(Section):
-    """Limits of one patch. None: the pipeline's own default (architecture.md)."""
-
-    max_lines: int | None = Field(default=None, gt=0)
-    max_files: int | None = Field(default=None, gt=0)
-    allow: tuple[str, ...] | None = None
-    deny: tuple[str, ...] = ()
-    protected: Literal["default"] | tuple[str, ...] = "default"
-
-
-class Upstream(Section):
-    """`path`: a working copy that we may pull; or `url`: we keep our own mirror."""
-
-    path: LocalPath | None = None
-    url: str | None = None
-    branch: str = "main"
-    web: str | None = Field(default=None, description="Where a person sees it; commit links are WEB/commit/SHA.")
-
-    @model_validator(mode="after")
-    def one_place(self) -> Upstream:
-        if (self.path is None) == (self.url is None):
-            raise ValueError("give either path (a working copy) or url (our own mirror), not both and not neither")
-        return self
-
-
-class Target(Section):
-    url: str
-    base: str = "main"
-    forge: Name
-    repo: str
-
-
-class Watch(Section):
-    """One upstream whose commits become pull requests on one dashboard."""
-
-    upstream: Upstream
-    target: Target
-    content: Annotated[str, AfterValidator(_inside)] = "content/analytics"
-    agent: Name = "scan"
-    instructions: str | None = None
-    relevance: Literal["any", "calls"] | None = None
-    begin_after: Sha | None = None
-    poll_minutes: float = Field(default=10, gt=0)
-    attempts: int = Field(default=3, gt=0)
-    scan: ScanSettings = ScanSettings()
-    guardrails: Guardrails = Guardrails()
-
-
-class Version(Section):
-    file: str
-    pattern: str
-    source: Literal["file", "tag"] = "file"
-    tag: str | None = None
-    template: str = "{upstream}"
-
-
-class Gate(Section):
-    run: str
-    prepare: str | None = None
-    fix: bool = False
-    timeout_minutes: float = Field(default=30, gt=0)
-    directory: str = "."
-
-
-def _gate(value: Any) -> Any:
-    return {"run": value} if isinstance(value, str) else value
-
-
-def _cron(value: str | None) -> str | None:
-    if value is not None and (fault := fault_in(value)) is not None:
-        raise ValueError(fault)
-    return value
-
-
-def _zone(value: str | None) -> str | None:
-    if value is not None and value not in zoneinfo.available_timezones():
-        raise ValueError(f"there is no time zone {value!r}; an example is Europe/Berlin")
-    return value
-
-
-class Remotes(Section):
-    fork: str = "origin"
-    upstream: str = "upstream"
-
-
-class Fork(Section):
-    """A fork whose trunk is rebased on its upstream."""
-
-    path: LocalPath | None = None
-    url: str | None = None
-    remotes: Remotes = Remotes()
-    trunk: str
-    upstream_branch: str = "main"
-    next_branches: tuple[str, ...] = ()
-    mirror_branch: str = "main"
-    version: Version | None = None
-    gates: tuple[Annotated[Gate, BeforeValidator(_gate)], ...] = ()
-    gate_mounts: tuple[LocalPath, ...] = ()
-    baseline: bool = False
-    stack: Literal["auto", "graphite", "plain", "none"] = "auto"
-    stack_branches: tuple[str, ...] = ()
-    push_stack: bool = False
-    on_conflict: Literal["stop", "agent"] = "stop"
-    agent: Name = "scan"
-    escalate: tuple[str, ...] = ()
-    forge: Name
-    repo: str
-    delta_pull_request: bool = True
-    max_days_behind: int = Field(default=3, gt=0)
-    schedule: Annotated[str | None, AfterValidator(_cron)] = Field(
-        default="0 5 * * *", description="Cron line of the daily run. null: only by hand."
-    )
-    time_zone: Annotated[str | None, AfterValidator(_zone)] = Field(
-        default=None, description="In which `schedule` is read. Unset: the machine's own."
-    )
-
-    @model_validator(mode="after")
-    def _has_a_checkout(self) -> Self:
-        if self.stack == "graphite" and self.path is None:
-            raise ValueError("stack: graphite needs a checkout, which a fork by url has not; give `path`")
-        return self
-
-
-class Goal(Section):
-    title: str
-    description: str = ""
-
-
-class ManagedRepository(Section):
-    """A repository whose workplans agree with the hub. Read here, acted on by the sync system."""
-
-    path: LocalPath
-    forge: Name | None = None
-    repo: str | None = None
-    domain: str = ""
-    workplans: tuple[str, ...] = ("workplans/*.md",)
-    fix: bool = False
-    goal: Goal | None = None
-
-
-class WebSettings(Section):
-    """The REST API. `hosts`: names by which requests may come through a proxy. `public`: `host` is meant to be reached
-    from other machines."""
-
-    host: str = "127.0.0.1"
-    port: int = Field(default=8700, ge=1, le=65535)
-    hosts: tuple[str, ...] = ()
-    public: bool = False
 
 
 class Settings(Section):

@@ -1,6 +1,6 @@
 """Faults of a configuration file in words: pydantic's errors as places in the file and sentences for a person.
 
-What belongs here: the translation, for any pydantic model. What does not: the keys (`config.py`) and positions
+What belongs here: the translation, for any pydantic model. What does not: the keys (`settings/`) and positions
 (`yamlfile.py`).
 """
 

@@ -1,7 +1,7 @@
 """Gates: the test and lint commands of a repository, run in the sandbox on a tree that nobody has vouched for.
 
 What belongs here: running one gate in its two phases and saying what came of it. What does not: which gates there are
-(`config.py`), what a failed one means (the calling system), the sandbox itself (`agents/sandbox.py`).
+(`settings/forks.py`), what a failed one means (the calling system), the sandbox itself (`agents/sandbox.py`).
 
 `prepare` has the network, to fetch dependencies, and no secret; `run` has neither. Both see the tree (writable, its
 `.git` read-only), the toolchain folders that the configuration names (read-only, without the credentials in them), and
@@ -25,9 +25,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from upkeep.agents.folders import remove
 from upkeep.agents.profile import GIB, Limits, Profile
 from upkeep.agents.sandbox import Sandbox, stopped
-from upkeep.config import Gate
 from upkeep.errors import AgentError
 from upkeep.process import Completed
+from upkeep.settings.forks import Gate
 
 Verdict = Literal["pass", "fail", "could_not_run"]
 Reason = Literal[

@@ -24,13 +24,13 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from upkeep.config import Name
 from upkeep.database import events
 from upkeep.database.events import EventType
 from upkeep.database.tables import tokens
 from upkeep.errors import AccessDenied, ConfigError
 from upkeep.faults import nearest
 from upkeep.process import OWN_TOKEN
+from upkeep.settings.base import Name
 
 Scope = Literal["read", "write"]
 """`write` permits reading too."""

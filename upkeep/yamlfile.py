@@ -1,7 +1,7 @@
 """Reading a YAML file that a person wrote, so that every later complaint can name the line.
 
 What belongs here: text → plain values with positions, `${NAME}` from the environment, `.env`. What does not: what the
-keys mean (`config.py`).
+keys mean (`settings/`).
 """
 
 from __future__ import annotations

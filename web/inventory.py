@@ -10,8 +10,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from upkeep.config import Name
 from upkeep.errors import ConfigError
+from upkeep.settings.base import Name
 from upkeep.sync import stocktaking
 from upkeep.sync.inventory import Inventory
 from web import etags

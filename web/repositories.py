@@ -19,8 +19,8 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi import Path as InPath
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from upkeep.config import Name
 from upkeep.errors import ConfigError
+from upkeep.settings.base import Name
 from upkeep.sync import ages, registry
 from upkeep.sync import dispatch as work
 from upkeep.sync.ages import Band

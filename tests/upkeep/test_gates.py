@@ -10,8 +10,8 @@ import pytest
 
 from tests.support.tools import tool
 from upkeep.agents.profile import MIB, Limits
-from upkeep.config import Gate
 from upkeep.gates import GateResult, Gates
+from upkeep.settings.forks import Gate
 
 
 @pytest.fixture

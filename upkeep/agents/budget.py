@@ -21,7 +21,7 @@ from upkeep.errors import BudgetExhausted
 
 if TYPE_CHECKING:
     # The gateway starts with every agent run and has no use for the whole configuration.
-    from upkeep.config import Budgets
+    from upkeep.settings.agents import Budgets
 
 _UNIT = Decimal("0.000000001")
 _WORDS = {

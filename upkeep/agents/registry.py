@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from upkeep.agents.base import Agent
 from upkeep.agents.scan import ScanAgent
-from upkeep.config import (
+from upkeep.errors import ConfigError
+from upkeep.settings.agents import (
     AgentSettings,
     ClaudeAgentSettings,
     CodexAgentSettings,
@@ -17,7 +18,6 @@ from upkeep.config import (
     OpencodeAgentSettings,
     ScanAgentSettings,
 )
-from upkeep.errors import ConfigError
 
 if TYPE_CHECKING:
     from upkeep.agents.budget import Purse

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from upkeep.agents.base import Agent
 from upkeep.agents.budget import Purse
 from upkeep.agents.registry import open_agent
-from upkeep.config import Settings, Watch
+from upkeep.config import Settings
 from upkeep.content.mermaid import NodeMermaid
 from upkeep.content.proposal import Web, web_of
 from upkeep.content.ranges import BRANCH_PREFIX
@@ -27,6 +27,7 @@ from upkeep.forges.base import Forge, PullRequest
 from upkeep.forges.registry import credentials_for, open_forge
 from upkeep.git import Repository
 from upkeep.runs import Run
+from upkeep.settings.watches import Watch
 
 
 def nothing(step: str) -> None:

@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from upkeep.config import Fork, GiteaForgeSettings, GitHubForgeSettings, LocalForgeSettings, Settings
+from upkeep.config import Settings
 from upkeep.database.server import Database
 from upkeep.errors import ConfigError, UpkeepError
 from upkeep.faults import nearest
 from upkeep.forges.base import Forge, Lister
 from upkeep.plumbing.command import run_git
+from upkeep.settings.forges import GiteaForgeSettings, GitHubForgeSettings, LocalForgeSettings
+from upkeep.settings.forks import Fork
 
 if TYPE_CHECKING:
     from upkeep.forges.gitea import GiteaForge

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 from pydantic import SecretStr
 
 from upkeep.agents.turns import Turn, at_once, in_turn
-from upkeep.config import Fork, Settings
+from upkeep.config import Settings
 from upkeep.database.events import EventType
 from upkeep.database.server import Database
 from upkeep.errors import DatabaseError, UpkeepError
@@ -30,6 +30,7 @@ from upkeep.forks.records import Verification
 from upkeep.forks.report import Draft, Gate, Report
 from upkeep.forks.snapshot import Snapshot
 from upkeep.runs import Run
+from upkeep.settings.forks import Fork
 
 if TYPE_CHECKING:
     from upkeep.agents.base import Agent

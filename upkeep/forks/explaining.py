@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from upkeep.config import Fork, Settings
+from upkeep.config import Settings
 from upkeep.cron import machine_zone
 from upkeep.database import events
 from upkeep.database.events import Event, EventType
@@ -18,6 +18,7 @@ from upkeep.database.server import Database
 from upkeep.errors import UpkeepError
 from upkeep.forks import forecast
 from upkeep.forks.records import Forecast, Outlook, Record
+from upkeep.settings.forks import Fork
 
 RUNS_SHOWN = 5
 PATCHES_SHOWN = 10

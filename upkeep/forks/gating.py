@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from upkeep import config
 from upkeep.agents.folders import remove
 from upkeep.agents.profile import Limits
 from upkeep.forks.desk import Desk, GateFailed
@@ -31,6 +30,7 @@ from upkeep.gates import LIMITS, GateResult, Gates
 from upkeep.git import Repository
 from upkeep.plumbing.command import run_git
 from upkeep.process import Completed
+from upkeep.settings import forks as configured
 
 _SUBJECT = "Apply what the gates mend"
 
@@ -40,7 +40,7 @@ class SandboxedGates:
     """`desk.Gates` in the sandbox. `asked` is called with the gates before they run and raises where somebody does
     not want them; `say` hears about each. `user_home`: whose package mirrors the gates use."""
 
-    asked: Callable[[Sequence[config.Gate]], None] = lambda _: None
+    asked: Callable[[Sequence[configured.Gate]], None] = lambda _: None
     say: Callable[[str], None] = lambda _: None
     bwrap: str = "bwrap"
     limits: Limits = LIMITS
@@ -83,7 +83,7 @@ class _Session:
             raise self._failure(failed)
         return tip, tuple(self.ran)
 
-    def _mend(self, tip: str, gates: Sequence[config.Gate]) -> str:
+    def _mend(self, tip: str, gates: Sequence[configured.Gate]) -> str:
         """Let gates change the tree; return the tip that has their changes, the same one where there are none."""
         if not gates:
             return tip
@@ -108,14 +108,14 @@ class _Session:
             self.desk.draft.put(gates=tuple(self.ran))
             return tip
 
-    def _commit(self, tip: str, content: str, menders: Sequence[config.Gate]) -> str:
+    def _commit(self, tip: str, content: str, menders: Sequence[configured.Gate]) -> str:
         """The commit of ours. With the date of its parent: the same changes on the same tip are the same commit."""
         body = "\n".join(f"- {gate.run.splitlines()[0]}" for gate in menders)
         when = self.repository.commit(tip).committed_at
         message = f"{_SUBJECT}\n\n{body}"
         return self.repository.commit_tree(content, [tip], message, trailers={TRAILER: "fix"}, when=when)
 
-    def _judge(self, gate: config.Gate, tree: _Tree) -> str | None:
+    def _judge(self, gate: configured.Gate, tree: _Tree) -> str | None:
         """Run one gate on what would be pushed; return why it failed."""
         known = self._changed_before(gate, tree.id)
         if known.exists():
@@ -134,7 +134,7 @@ class _Session:
         known.write_text(why)
         return why
 
-    def _baseline(self, gates: Sequence[config.Gate]) -> None:
+    def _baseline(self, gates: Sequence[configured.Gate]) -> None:
         """Say of gates that failed whether they did so on the old trunk."""
         if not self.desk.fork.baseline:
             return
@@ -145,7 +145,7 @@ class _Session:
                 self._add(gate, result, tree, changed=changed, baseline=True)
                 tree.reset()
 
-    def _one(self, gate: config.Gate, tree: _Tree) -> GateResult:
+    def _one(self, gate: configured.Gate, tree: _Tree) -> GateResult:
         self.desk.check()
         self.gates.say(f"gate on {tree.kind}: {gate.run.splitlines()[0]}")
         sandboxed = Gates(
@@ -160,7 +160,7 @@ class _Session:
         return sandboxed.run(gate, tree_id=tree.id)
 
     def _add(
-        self, gate: config.Gate, result: GateResult, tree: _Tree, *, changed: bool = False, baseline: bool = False
+        self, gate: configured.Gate, result: GateResult, tree: _Tree, *, changed: bool = False, baseline: bool = False
     ) -> None:
         self.ran.append(
             Gate(
@@ -176,7 +176,7 @@ class _Session:
         # Seen by the report even when the next gate is where the run is cancelled.
         self.desk.draft.put(gates=tuple(self.ran))
 
-    def _failure(self, failed: Sequence[tuple[config.Gate, str]]) -> GateFailed:
+    def _failure(self, failed: Sequence[tuple[configured.Gate, str]]) -> GateFailed:
         before = {each.command for each in self.ran if each.baseline and each.result != "passed"}
         judged = {each.command for each in self.ran if each.baseline}
         words = []
@@ -192,7 +192,7 @@ class _Session:
             logs=logs,
         )
 
-    def _changed_before(self, gate: config.Gate, tree: str) -> Path:
+    def _changed_before(self, gate: configured.Gate, tree: str) -> Path:
         """Where it is kept that a gate changes this tree. A kept verdict says nothing about that."""
         name = hashlib.sha256(f"{tree}\0{gate.model_dump_json()}".encode()).hexdigest()
         return self.cache / "changes" / f"{name}.txt"

@@ -14,13 +14,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from upkeep.config import Version
 from upkeep.errors import ConfigError
 from upkeep.forks.quarantine import Quarantine
 from upkeep.forks.rawcommit import RawCommit
 from upkeep.forks.records import VersionBump
 from upkeep.forks.stack import Patch, read_commits
 from upkeep.git import AUTHOR
+from upkeep.settings.forks import Version
 
 TRAILER = "Upkeep-Commit"
 Kind = Literal["version", "fix"]

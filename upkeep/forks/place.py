@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from upkeep.config import Fork
 from upkeep.errors import ConfigError, RepositoryNotReady
 from upkeep.forks.rawcommit import Committer
 from upkeep.git import AUTHOR, Repository
 from upkeep.plumbing.command import run_git
+from upkeep.settings.forks import Fork
 
 # `host:path` (git-fetch(1), "GIT URLS"): a colon before the first slash.
 _SCP_LIKE = re.compile(r"[^/]+:")

@@ -18,7 +18,6 @@ from typing import Literal
 
 from pydantic import Field
 
-from upkeep.config import Fork
 from upkeep.errors import BranchGone, GitError, RemoteUnavailable, RepositoryNotReady, UpkeepError
 from upkeep.forks import graphite
 from upkeep.forks.graphite import Tracked
@@ -27,6 +26,7 @@ from upkeep.forks.place import Place, Worktree
 from upkeep.forks.records import Record
 from upkeep.git import Repository
 from upkeep.plumbing.command import NETWORK_SECONDS, display_url, run_git, separate_credentials
+from upkeep.settings.forks import Fork
 
 BACKUP_PREFIX = "refs/upkeep/backup/"
 _OURS = "refs/upkeep/seen/"

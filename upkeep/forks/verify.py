@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from upkeep.config import Version
 from upkeep.forks import attributes, blame, ownership, routing, worktree
 from upkeep.forks.engine import Conflict, Engine, Kept, Rebased
 from upkeep.forks.quarantine import Quarantine
@@ -31,6 +30,7 @@ from upkeep.forks.records import (
 from upkeep.forks.stack import Patch, Stack, read_commits, read_stack
 from upkeep.forks.stops import Settle
 from upkeep.guardrails.paths import matches
+from upkeep.settings.forks import Version
 
 _PULL_REQUEST = re.compile(r"\(#(\d+)\)\s*$|^Merge pull request #(\d+)")
 _RANGE_DIFF_BYTES = 1 << 20

@@ -10,7 +10,7 @@ from functools import cached_property
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from upkeep.config import Guardrails
+from upkeep.settings.guardrails import Guardrails
 
 PLAIN_MODE = "100644"
 

@@ -21,13 +21,15 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from upkeep.config import Goal, Name, Settings
+from upkeep.config import Settings
 from upkeep.database import events, text
 from upkeep.database.events import EventType
 from upkeep.database.tables import goals, repositories
 from upkeep.errors import ConfigError, GitError, RepositoryNotReady
 from upkeep.faults import nearest
 from upkeep.plumbing.command import display_url, run_git
+from upkeep.settings.base import Name
+from upkeep.settings.repositories import Goal
 from upkeep.sync.attempts import subject_of
 from upkeep.sync.findings import Code, Finding, Severity, has_errors, summary
 from upkeep.sync.workingtree import Stamp, WorkingTree

@@ -23,7 +23,7 @@ from pydantic import BaseModel
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.orm import Session
 
-from upkeep.config import GiteaForgeSettings, GitHubForgeSettings, Settings
+from upkeep.config import Settings
 from upkeep.database import events, text
 from upkeep.database.events import EventType
 from upkeep.database.server import Database
@@ -32,6 +32,7 @@ from upkeep.errors import ConfigError
 from upkeep.faults import nearest
 from upkeep.forges.base import ForgeRepository, Lister, Listing
 from upkeep.forges.registry import open_lister
+from upkeep.settings.forges import GiteaForgeSettings, GitHubForgeSettings
 from upkeep.sync import registry
 from upkeep.sync.inventory import Inventory, Listed, Name, compare, ids_to_keep, questions
 from upkeep.sync.registry import Managed

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from upkeep.agents.budget import Account, MemoryLedger, Purse, granted, usd
-from upkeep.config import Budgets
 from upkeep.errors import BudgetExhausted
+from upkeep.settings.agents import Budgets
 
 BUDGETS = Budgets(per_run_usd=1, per_subject_day_usd=5, per_agent_month_usd=100)
 

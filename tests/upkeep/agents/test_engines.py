@@ -13,7 +13,8 @@ from upkeep.agents.budget import Purse
 from upkeep.agents.codex import CodexAgent
 from upkeep.agents.registry import open_agent
 from upkeep.agents.scan import ScanAgent
-from upkeep.config import (
+from upkeep.errors import AgentError, ConfigError
+from upkeep.settings.agents import (
     Budgets,
     ClaudeAgentSettings,
     CodexAgentSettings,
@@ -21,7 +22,6 @@ from upkeep.config import (
     OpencodeAgentSettings,
     ScanAgentSettings,
 )
-from upkeep.errors import AgentError, ConfigError
 
 
 def test_codex_takes_every_setting() -> None:

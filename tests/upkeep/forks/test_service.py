@@ -13,7 +13,6 @@ import pytest
 from tests.support.git_server import GitServer
 from tests.support.rebases import TRUNK, World, rebase, theirs
 from tests.support.repositories import RepoBuilder
-from upkeep.config import Version
 from upkeep.errors import PushRefused, RunCancelled
 from upkeep.forks import report as reporting
 from upkeep.forks import service
@@ -22,6 +21,7 @@ from upkeep.forks.outcomes import Outcome
 from upkeep.forks.records import Verification
 from upkeep.forks.report import Gate
 from upkeep.forks.snapshot import Snapshot
+from upkeep.settings.forks import Version
 
 ODD = os.fsdecode(b"caf\xe9\n.txt")
 

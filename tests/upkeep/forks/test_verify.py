@@ -12,13 +12,13 @@ import pytest
 from tests.support import histories
 from tests.support.histories import COMMITTER, WHEN, real_rebase
 from tests.support.repositories import MakeRepository, RepoBuilder
-from upkeep.config import Version
 from upkeep.errors import GitError
 from upkeep.forks.quarantine import quarantine
 from upkeep.forks.rawcommit import Committer
 from upkeep.forks.records import Verification
 from upkeep.forks.verify import verify
 from upkeep.git import AUTHOR, Repository
+from upkeep.settings.forks import Version
 
 RITA = Committer(*COMMITTER, datetime.fromtimestamp(WHEN, UTC))
 LINES = [f"line {number}\n" for number in range(20)]

@@ -4,12 +4,12 @@ import pytest
 from pydantic import SecretStr
 
 from tests.support.sample_content import real_content
-from upkeep.config import Guardrails
 from upkeep.errors import GuardrailRefused
 from upkeep.guardrails.limits import changed_lines
 from upkeep.guardrails.patch import FileChange, Patch, Policy, watch_policy
 from upkeep.guardrails.report import GuardrailReport, refuse_unless_passed
 from upkeep.guardrails.review import review
+from upkeep.settings.guardrails import Guardrails
 
 CONTENT = "content/analytics"
 WATCH = watch_policy(Guardrails(), content=CONTENT, bootstrap=False)

@@ -24,7 +24,7 @@ from upkeep.content.scan.program import File, Program
 from upkeep.content.scan.properties import PropertyReader
 from upkeep.content.scan.resolve import Resolver
 from upkeep.content.scan.values import Context, Known, Missing, bind
-from upkeep.scansettings import CallPattern, Language, NameStyle, Position, ScanSettings
+from upkeep.settings.scan import CallPattern, Language, NameStyle, Position, ScanSettings
 
 
 @dataclass(frozen=True, slots=True)

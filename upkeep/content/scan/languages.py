@@ -17,7 +17,7 @@ from upkeep.content.scan.program import File
 from upkeep.content.scan.swift import SwiftReader
 from upkeep.content.scan.syntax import Reader
 from upkeep.content.scan.typescript import TypeScriptReader
-from upkeep.scansettings import EXTENSIONS, Language
+from upkeep.settings.scan import EXTENSIONS, Language
 
 _DECLARATIONS: dict[Language, re.Pattern[bytes]] = {
     "kotlin": re.compile(rb"\b(?:class|object|interface|val|fun)\s+(?:<[^>\n]*>\s*)?(?:[\w.]+\.)?(\w+)"),

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from upkeep.content.scan.facts import Constant, FileFacts, Function, Path, Supertype, Type
-from upkeep.scansettings import Language
+from upkeep.settings.scan import Language
 
 _DEPTH = 6
 

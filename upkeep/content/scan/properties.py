@@ -13,7 +13,7 @@ from upkeep.content.scan.facts import Constant, Path
 from upkeep.content.scan.program import Program
 from upkeep.content.scan.resolve import MAXIMUM_DEPTH, Resolver
 from upkeep.content.scan.values import Context, Entity, Known, bind
-from upkeep.scansettings import NameStyle
+from upkeep.settings.scan import NameStyle
 
 _PLAIN = NameStyle()
 _PUT = re.compile(

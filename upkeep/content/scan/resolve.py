@@ -38,7 +38,7 @@ from upkeep.content.scan.values import (
     bind,
     transformed,
 )
-from upkeep.scansettings import NameStyle
+from upkeep.settings.scan import NameStyle
 
 MAXIMUM_DEPTH = 24
 _MOST = 64

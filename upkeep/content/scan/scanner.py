@@ -31,7 +31,7 @@ from upkeep.content.scan.languages import declared_names, file_of, grammar_of, l
 from upkeep.content.scan.model import ScanResult
 from upkeep.content.scan.program import Program, family
 from upkeep.errors import ConfigError, GitError
-from upkeep.scansettings import Language, LanguageScan, ScanSettings
+from upkeep.settings.scan import Language, LanguageScan, ScanSettings
 
 MAXIMUM_BYTES = 2_000_000
 """A longer file is generated: it is listed as failed, not parsed."""

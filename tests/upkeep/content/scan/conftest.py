@@ -12,7 +12,7 @@ import pytest
 
 from upkeep.content.scan.model import Call, ScanResult
 from upkeep.content.scan.scanner import scan
-from upkeep.scansettings import ScanSettings
+from upkeep.settings.scan import ScanSettings
 
 Scan = Callable[..., ScanResult]
 

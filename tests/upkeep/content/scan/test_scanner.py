@@ -16,7 +16,7 @@ from upkeep.content.scan.model import ScanResult
 from upkeep.content.scan.scanner import MAXIMUM_BYTES, scan
 from upkeep.errors import GitError
 from upkeep.git import Repository
-from upkeep.scansettings import ScanSettings
+from upkeep.settings.scan import ScanSettings
 
 KOTLIN = ScanSettings.model_validate({"kotlin": {"calls": ["track"]}})
 FILES = {

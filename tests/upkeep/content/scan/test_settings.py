@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from upkeep.content.scan.scanner import scan
 from upkeep.errors import ConfigError
-from upkeep.scansettings import CallPattern, NameStyle, ScanSettings
+from upkeep.settings.scan import CallPattern, NameStyle, ScanSettings
 
 
 def parse(**languages: Any) -> ScanSettings:
