@@ -35,7 +35,7 @@ def mcp(
         with open_hub() as (_, database):
             server(database).run("stdio")
         return
-    from upkeep.process import Redactor
+    from upkeep.redaction import Redactor
     from web.serving import listen, serve, url_of
 
     with listen(HOST, port) as sock, open_hub() as (settings, database):

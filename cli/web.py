@@ -31,7 +31,7 @@ def web(
     from cli.hub import open_hub
     from upkeep import tokens
     from upkeep.config import load
-    from upkeep.process import Redactor
+    from upkeep.redaction import Redactor
     from web.app import create_app
     from web.hub import Hub
     from web.serving import host_names, listen, serve, url_of

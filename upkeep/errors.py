@@ -4,7 +4,7 @@ What belongs here: exception classes, each with a stable `code`, an exit code fo
 may help (`transient`), and a `remedy`: one sentence that says what to do next. What does not: formatting for a terminal
 (`cli/`), and anything that decides when to raise.
 
-An error carries facts, never secrets: whoever builds the message redacts first (`upkeep.process.Redactor`).
+An error carries facts, never secrets: whoever builds the message redacts first (`upkeep.redaction.Redactor`).
 
     UpkeepError                      1   anything below; catch this at the edges
     ├── ConfigError                  1   upkeep.yaml is missing, unreadable or wrong

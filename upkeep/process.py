@@ -1,36 +1,33 @@
 """The only place that starts a process.
 
-What belongs here: starting, reading, bounding, redacting and ending children. What does not: what any one program means
-by its arguments or its output (`git.py`, `agents/`, `forges/`, `database/`).
+What belongs here: starting, reading, bounding and ending children. What does not: what any one program means by its
+arguments or its output (`git.py`, `agents/`, `forges/`, `database/`), and what must not be read in it (`redaction.py`).
 
-Every child leads a session and process group of its own. The group is ended when the call ends, whatever ended it; when
-this process dies instead (`kill -9` too), the watcher in `reaper.py` ends it, and after a crash of both the next
-`sweep` does. Children carry UPKEEP_PROCESS_OWNER in their environment, by which those that left their group are found.
+Every child leads a session and process group of its own. The group is ended when the call ends, whatever ended it;
+when this process dies instead (`kill -9` too), the watcher does (`watcher.py`, `reaper.py`), and after a crash of
+both the next `sweep`. Children carry UPKEEP_PROCESS_OWNER in their environment, by which those that left their group
+are found.
 """
 
 from __future__ import annotations
 
-import atexit
-import base64
 import contextlib
 import os
-import re
 import select
 import signal
 import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self, overload
-from urllib.parse import quote, quote_plus
+from typing import IO, Any, Self
 
 from upkeep import reaper
 from upkeep.errors import CommandFailed, CommandNotFound, CommandTimeout
+from upkeep.redaction import Redactor
 from upkeep.streams import Limits, Outcome, Pump, Sink
+from upkeep.watcher import Watcher
 
 MIB = 1 << 20
 TERM_GRACE_SECONDS = 3.0
@@ -45,61 +42,6 @@ _KEPT_VARIABLES = (
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"),
     *("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR"),
 )
-
-
-# The format of our own bearer tokens (`upkeep/tokens.py`). Only digests are kept: it is all that they are known by.
-OWN_TOKEN = r"upkeep_[0-9a-f]{12}_[0-9a-f]{64}"
-_OWN_TOKEN_LENGTH = 84
-
-
-class Redactor:
-    """Replaces secret values by `***` in text and bytes: as they are, URL-encoded, and inside base64; and our own
-    bearer tokens, whoever's they are. It is true where it was given values.
-
-    Values under six characters are ignored: they would hide ordinary words and are no secrets. Of a value with several
-    lines (a private key) each long line is replaced by itself, so that output can be redacted line by line.
-    """
-
-    def __init__(self, secrets: Iterable[str] = ()) -> None:
-        forms = {form for secret in secrets for form in _forms(secret)}
-        self.longest = max([_OWN_TOKEN_LENGTH, *map(len, forms)])
-        ordered = sorted(forms, key=len, reverse=True)
-        self._forms = tuple(ordered)
-        self._pattern = re.compile(b"|".join([*map(re.escape, ordered), OWN_TOKEN.encode()]))
-
-    def __bool__(self) -> bool:
-        return bool(self._forms)
-
-    def finds(self, value: bytes) -> bool:
-        """Whether a value that it was given is there: plain searches, some fifty times faster than the replacement."""
-        return any(form in value for form in self._forms)
-
-    @overload
-    def __call__(self, value: str) -> str: ...
-    @overload
-    def __call__(self, value: bytes) -> bytes: ...
-    def __call__(self, value: str | bytes) -> str | bytes:
-        if isinstance(value, bytes):
-            return self._pattern.sub(b"***", value)
-        return self._pattern.sub(b"***", value.encode(errors="surrogateescape")).decode(errors="surrogateescape")
-
-
-def _forms(secret: str) -> Iterator[bytes]:
-    for value in {secret, secret.strip(), *(line for line in secret.split("\n") if len(line) >= 16)}:
-        if len(value) < 6 or "\n" in value:
-            continue
-        raw = value.encode(errors="surrogateescape")
-        yield raw
-        yield quote(value, safe="", errors="surrogateescape").encode()
-        yield quote_plus(value, errors="surrogateescape").encode()
-        # `user:token` is encoded as one text, so the token begins at any of three positions in a base64 group; the
-        # characters at either end that depend on the neighbours are left out.
-        for shift in range(3):
-            encoded = base64.b64encode(b"\0" * shift + raw).rstrip(b"=")
-            inner = encoded[(0, 2, 3)[shift] : len(encoded) - (1 if (shift + len(raw)) % 3 else 0)]
-            if len(inner) >= 8:
-                yield inner
-                yield inner.translate(bytes.maketrans(b"+/", b"-_"))
 
 
 def base_environment(extra: Mapping[str, str] | None = None, *, keep: Iterable[str] = ()) -> dict[str, str]:
@@ -139,94 +81,7 @@ class Completed:
         return self.stderr.decode(errors="replace")
 
 
-class _Watcher:
-    """The groups that run now, known to the watcher process (`reaper.watch`) and, if one is set, to the folder."""
-
-    def __init__(self) -> None:
-        self.folder: Path | None = None
-        self._hooked = False
-        self._reset()
-
-    def _reset(self) -> None:
-        self._lock = threading.RLock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._groups: dict[int, tuple[reaper.Group, Path | None]] = {}
-        self._owner = ""
-        self._children = 0
-
-    def mark(self) -> str:
-        """Make sure that the watcher runs, and return the mark of the next child."""
-        with self._lock:
-            if self._process is None or self._process.poll() is not None:
-                self._start()
-            self._children += 1
-            return f"{self._owner}/{self._children}"
-
-    def add(self, group: reaper.Group) -> None:
-        with self._lock:
-            self._groups[group.pid] = (group, None)
-            self._tell(group)
-            if self.folder is not None:
-                # A full disk costs the record; the watcher and the child's mark are still there.
-                with contextlib.suppress(OSError):
-                    self._groups[group.pid] = (group, reaper.record(self.folder, self._owner, group))
-
-    def remove(self, pid: int) -> None:
-        with self._lock:
-            _, file = self._groups.pop(pid, (None, None))
-            if file is not None:
-                file.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
-                self._send(f"- {pid}\n")
-
-    def _tell(self, group: reaper.Group) -> None:
-        try:
-            self._send(f"+ {group.pid} {group.started or 0} {group.signal}\n")
-        except OSError:  # Somebody killed the watcher: the next one learns everything again.
-            self._start()
-
-    def _send(self, line: str) -> None:
-        assert self._process is not None
-        assert self._process.stdin is not None
-        self._process.stdin.write(line.encode())
-
-    def _start(self) -> None:
-        if not self._owner:
-            self._owner = reaper.owner_token(os.getpid())
-        if not self._hooked:
-            self._hooked = True
-            atexit.register(self._close)
-            # A forked child holds the pipe open and would keep the watcher waiting for it too.
-            os.register_at_fork(after_in_child=self._leave)
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", reaper.__file__, self._owner],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-            cwd="/",
-            env={"LANG": "C.UTF-8"},
-            start_new_session=True,
-        )
-        for group, _ in self._groups.values():
-            self._tell(group)
-
-    def _leave(self) -> None:
-        process, self._process = self._process, None
-        if process is not None and process.stdin is not None:
-            process.stdin.close()
-            process.returncode = 0  # Not our child: nothing to wait for.
-        self._reset()
-
-    def _close(self) -> None:
-        process, self._process = self._process, None
-        if process is not None and process.stdin is not None:
-            process.stdin.close()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(reaper.GRACE_SECONDS + 1)
-
-
-_watcher = _Watcher()
+_watcher = Watcher()
 
 
 def record_in(folder: Path) -> int:

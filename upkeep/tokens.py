@@ -29,7 +29,7 @@ from upkeep.database.events import EventType
 from upkeep.database.tables import tokens
 from upkeep.errors import AccessDenied, ConfigError
 from upkeep.faults import nearest
-from upkeep.process import OWN_TOKEN
+from upkeep.redaction import OWN_TOKEN
 from upkeep.settings.base import Name
 
 Scope = Literal["read", "write"]

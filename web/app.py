@@ -16,7 +16,7 @@ from fastapi import Depends, FastAPI
 from fastapi.security import HTTPBearer
 from starlette.types import ASGIApp
 
-from upkeep.process import Redactor
+from upkeep.redaction import Redactor
 from web import described, inventory, problems, repositories, state
 from web.guards import BODY_SECONDS, REQUEST_SECONDS, Frame, Hosts, Tokens
 from web.hub import Hub

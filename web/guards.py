@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from upkeep import tokens
 from upkeep.errors import AccessDenied, UpkeepError
-from upkeep.process import Redactor
+from upkeep.redaction import Redactor
 from upkeep.tokens import Token
 from web import problems
 from web.hub import Hub

@@ -23,7 +23,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from upkeep.errors import ConfigError
-from upkeep.process import Redactor
+from upkeep.redaction import Redactor
 
 HEAD_SECONDS = 10.0
 """How long a client may take to send a request's head. uvicorn has no such limit."""

@@ -15,7 +15,7 @@ from tests.support.hub import hub as hub
 from upkeep import tokens
 from upkeep.database.server import Database
 from upkeep.errors import UpkeepError
-from upkeep.process import OWN_TOKEN
+from upkeep.redaction import OWN_TOKEN
 
 
 def run(*arguments: str, exit_code: int = 0) -> Result:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
 import os
 import signal
@@ -12,7 +11,6 @@ import textwrap
 import threading
 import time
 from pathlib import Path
-from urllib.parse import quote
 
 import pytest
 from hypothesis import given, settings
@@ -22,7 +20,8 @@ from tests.support.tools import ROOT
 from tests.support.waiting import until
 from upkeep import reaper
 from upkeep.errors import CommandFailed, CommandNotFound, CommandTimeout
-from upkeep.process import MIB, Redactor, base_environment, run, start, sweep
+from upkeep.process import MIB, base_environment, run, start, sweep
+from upkeep.redaction import Redactor
 from upkeep.streams import LineCutter
 
 SECRET = "s3cr3t/with+signs=="
@@ -210,10 +209,12 @@ class TestNothingStaysBehind:
             from upkeep.process import start
             script = "trap 'echo stopped >end; exit' INT; echo $$ >pids; while :; do sleep 0.05; done"
             start(["bash", "-c", script], cwd=pathlib.Path(sys.argv[1]), death_signal=signal.SIGINT)
+            pathlib.Path(sys.argv[1], "told").touch()
             time.sleep(300)
         """
         caller = start_script(code, str(tmp_path))
         (pid,) = pids_in(tmp_path / "pids", 1)
+        until((tmp_path / "told").exists, "the watcher to know the child")
         caller.kill()
         caller.wait()
         until(lambda: not is_alive(pid))
@@ -376,16 +377,6 @@ class TestEnvironment:
 
 
 class TestRedaction:
-    def test_a_secret_is_hidden_as_it_is_url_encoded_and_in_base64(self) -> None:
-        redact = Redactor([SECRET, "", "short"])
-        basic = base64.b64encode(f"user:{SECRET}".encode()).decode()
-        text = redact(f"{SECRET} {quote(SECRET, safe='')} Basic {basic} short")
-        assert SECRET not in text
-        assert quote(SECRET, safe="") not in text
-        assert base64.b64encode(SECRET.encode()).decode().rstrip("=")[3:-3] not in text
-        assert text.startswith("*** *** Basic ")
-        assert text.endswith(" short")
-
     def test_output_files_callback_and_error_are_all_redacted(self, tmp_path: Path) -> None:
         lines: list[str] = []
         with pytest.raises(CommandFailed) as caught:
@@ -408,12 +399,6 @@ class TestRedaction:
         argv = ["sh", "-c", script, "sh", SECRET[:half], SECRET[half:]]
         done = run(argv, deadline=20, redact=Redactor([SECRET]), max_line=12)
         assert done.stdout == b"x***\naaaaaaa***\n"
-
-    @given(prefix=st.binary(max_size=5), suffix=st.binary(max_size=5))
-    @settings(max_examples=50, derandomize=True, deadline=None)
-    def test_no_neighbour_lets_a_secret_through_base64(self, prefix: bytes, suffix: bytes) -> None:
-        encoded = base64.b64encode(prefix + SECRET.encode() + suffix)
-        assert b"***" in Redactor([SECRET])(encoded)
 
 
 class TestLineCutter:

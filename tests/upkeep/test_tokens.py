@@ -14,7 +14,7 @@ from upkeep.database import events
 from upkeep.database.server import Database
 from upkeep.database.tables import tokens as rows
 from upkeep.errors import AccessDenied, ConfigError, UpkeepError
-from upkeep.process import Redactor
+from upkeep.redaction import Redactor
 
 
 def make(database: Database, name: str = "ci", scope: tokens.Scope = "read", hours: float | None = None) -> str:

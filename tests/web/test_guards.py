@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from upkeep.process import Redactor
+from upkeep.redaction import Redactor
 from web.guards import Frame
 
 SCOPE: Scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "state": {}}

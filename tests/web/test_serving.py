@@ -21,7 +21,7 @@ from web.serving import host_names, is_loopback, listen, url_of
 # An application that answers once it is told to, on standard input.
 PROGRAM = """
 import sys, threading
-from upkeep.process import Redactor
+from upkeep.redaction import Redactor
 from web.serving import listen, serve, url_of
 go = threading.Event()
 threading.Thread(target=lambda: (sys.stdin.readline(), go.set()), daemon=True).start()

@@ -32,7 +32,8 @@ from upkeep.agents.ledger import require_budget
 from upkeep.agents.profile import GATEWAY_URL, Limits, Profile
 from upkeep.agents.programs import Program, locate
 from upkeep.errors import AgentError, AgentTimedOut, CommandNotFound
-from upkeep.process import Completed, Redactor, run
+from upkeep.process import Completed, run
+from upkeep.redaction import Redactor
 
 AFTER_FINAL_SECONDS = 10.0
 PROBE_SECONDS = 60.0

@@ -25,7 +25,8 @@ from upkeep.agents import profile as profiles
 from upkeep.agents import warden
 from upkeep.agents.profile import Profile
 from upkeep.errors import AgentError, CommandNotFound
-from upkeep.process import Completed, Redactor, run
+from upkeep.process import Completed, run
+from upkeep.redaction import Redactor
 
 PROBE_SECONDS = 20.0
 OLDEST = (0, 8, 0)

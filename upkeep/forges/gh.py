@@ -24,7 +24,8 @@ from pydantic import SecretStr
 
 from upkeep.errors import AuthenticationFailed, CommandNotFound, ForgeError, ForgeUnavailable, RateLimited
 from upkeep.forges.patience import Patience
-from upkeep.process import MIB, Completed, Redactor, base_environment, run
+from upkeep.process import MIB, Completed, base_environment, run
+from upkeep.redaction import Redactor
 
 API_VERSION = "2022-11-28"
 """Pinned on every call: from 2026-03-10 on a pull request has no `merge_commit_sha`."""

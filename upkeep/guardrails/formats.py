@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from upkeep.process import OWN_TOKEN
+from upkeep.redaction import OWN_TOKEN
 
 
 @dataclass(frozen=True)

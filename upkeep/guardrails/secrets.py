@@ -1,7 +1,7 @@
 """Secrets in what is about to be published.
 
 What belongs here: values that we hold ourselves in any usual encoding, and strings that look random. What does not:
-the formats of known credentials (`formats.py`), and redaction of our own output (`upkeep.process.Redactor`).
+the formats of known credentials (`formats.py`), and redaction of our own output (`upkeep.redaction.Redactor`).
 
 A known format blocks. A random-looking string blocks only beside a word such as "password": a name, a hash or an id
 looks random too, and a warning is enough for those. A finding never repeats the value.
@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from upkeep.guardrails.formats import PLACEHOLDER, known_formats
 from upkeep.guardrails.patch import Patch, Policy
 from upkeep.guardrails.report import GuardrailFinding, Severity
-from upkeep.process import Redactor
+from upkeep.redaction import Redactor
 
 # A name that announces a secret, then an assignment, and the value: `"api_key": "…"`, `PASSWORD=…`, `token: …`.
 _TELLING = ("password", "passwd", "passphrase", "secret", "token", "credential", "key")

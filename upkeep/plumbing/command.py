@@ -21,7 +21,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from upkeep.errors import CommandTimeout, GitError, RemoteUnavailable, RepositoryNotReady, UpkeepError
-from upkeep.process import MIB, Completed, Redactor, base_environment, run
+from upkeep.process import MIB, Completed, base_environment, run
+from upkeep.redaction import Redactor
 
 LOCAL_SECONDS = 300.0
 NETWORK_SECONDS = 900.0

@@ -45,7 +45,7 @@ from upkeep.agents.gateway.transcript import Transcript
 from upkeep.agents.ledger import DatabaseLedger, presume_dead
 from upkeep.database.server import Database
 from upkeep.errors import AgentError, BudgetExhausted
-from upkeep.process import Redactor
+from upkeep.redaction import Redactor
 
 KEY = "sk-canary-0123456789abcdef"
 MODELS = {

@@ -51,7 +51,7 @@ from upkeep.agents.gateway.proxy import proxy_for
 from upkeep.agents.gateway.settings import GatewayReport, GatewaySettings, Refusal, RefusalCode
 from upkeep.agents.gateway.transcript import ANSWER_BYTES, Transcript
 from upkeep.errors import BudgetExhausted, DatabaseUnavailable
-from upkeep.process import Redactor
+from upkeep.redaction import Redactor
 
 MAX_REQUEST = 32 << 20
 MAX_ERROR = 64 << 10

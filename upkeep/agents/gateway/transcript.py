@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from upkeep.process import Redactor
+from upkeep.redaction import Redactor
 
 ANSWER_BYTES = 256 << 10
 _MARKS = re.compile(rb', "cache_control": \{[^{}]*\}')
