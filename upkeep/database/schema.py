@@ -21,7 +21,7 @@ from upkeep.database.server import ANALYST, Database
 from upkeep.database.tables import DAGSTER, METRICS, SCHEMA
 from upkeep.errors import DatabaseError
 
-HEAD = "0009"
+HEAD = "0010"
 """The newest migration that this code knows (a test compares it with the folder)."""
 
 ATTEMPTS = 8

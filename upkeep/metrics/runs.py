@@ -6,7 +6,8 @@ like any other, and `events.reconcile` writes the last one of those that could n
 
 `seconds` is by step and need not add up to `seconds_total`, which is the wall clock from `run.started` to the end.
 Tokens are counts and cost is US dollars, both over all attempts of the run, in the normal form of
-`upkeep.agents.base.Usage`.
+`upkeep.agents.base.Usage`. What an agent said at its end is missing where the run was cancelled or killed; what the
+ledger booked for it (`cost_booked_usd`) is not.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ view = sa.table(
     sa.column("base", sa.Text),
     sa.column("head", sa.Text),
     sa.column("counts", JSONB),
+    sa.column("cost_booked_usd", sa.Numeric),
     schema=METRICS,
 )
 
@@ -91,11 +93,12 @@ class Run(BaseModel):
     base: str | None
     head: str | None
     counts: dict[str, Any]
+    cost_booked_usd: float | None
 
     @property
     def cost_usd(self) -> float:
-        """The best known cost: priced from tokens, else as reported, else 0."""
-        return self.cost_priced_usd or self.cost_reported_usd or 0.0
+        """The best known cost: as the ledger booked it, else priced from tokens, else as reported, else 0."""
+        return self.cost_booked_usd or self.cost_priced_usd or self.cost_reported_usd or 0.0
 
 
 def one(session: Session, run_id: str) -> Run | None:
@@ -113,20 +116,3 @@ def newest(session: Session, *, system: str | None = None, subject: str | None =
         query = query.where(view.c.subject == subject)
     rows = session.execute(query.order_by(view.c.started_at.desc(), view.c.run_id).limit(limit)).mappings()
     return [Run.model_validate(dict(row)) for row in rows]
-
-
-def spent_since(
-    session: Session,
-    since: datetime,
-    *,
-    system: str | None = None,
-    subject: str | None = None,
-    engine: str | None = None,
-) -> float:
-    """US dollars that runs cost which began at or after `since`, by the best known cost of each: for budgets."""
-    cost = sa.func.coalesce(sa.func.nullif(view.c.cost_priced_usd, 0), view.c.cost_reported_usd, 0)
-    query = sa.select(sa.func.coalesce(sa.func.sum(cost), 0)).where(view.c.started_at >= since)
-    for column, value in ((view.c.system, system), (view.c.subject, subject), (view.c.engine, engine)):
-        if value is not None:
-            query = query.where(column == value)
-    return float(session.execute(query).scalar_one())

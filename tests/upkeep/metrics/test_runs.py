@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from pydantic import SecretStr
 
 from upkeep.agents.base import Usage
+from upkeep.agents.budget import Account, Limits
+from upkeep.agents.ledger import DatabaseLedger
 from upkeep.database import events
 from upkeep.database.events import EventType, Outcome, Reason
 from upkeep.database.server import Database
@@ -102,19 +105,18 @@ def test_runs_are_listed_newest_first_and_by_subject(database: Database) -> None
         assert runs.newest(session, subject="b") == []
 
 
-def test_money_spent_counts_the_best_known_cost_of_each_run(database: Database) -> None:
-    for run, cost in (
-        ("priced", {"cost_priced_usd": 0.5, "cost_reported_usd": 9}),
-        ("said", {"cost_reported_usd": 0.25}),
-    ):
-        tell(database, run, EventType.RUN_STARTED, trigger="cli")
-        tell(database, run, EventType.AGENT_ENDED, engine="codex", **cost)
-    yesterday = datetime.now(UTC) - timedelta(days=1)
-    with database.session() as session:
-        assert runs.spent_since(session, yesterday) == 0.75
-        assert runs.spent_since(session, yesterday, system="content", subject="a", engine="codex") == 0.75
-        assert runs.spent_since(session, yesterday, engine="claude") == 0
-        assert runs.spent_since(session, datetime.now(UTC) + timedelta(minutes=1)) == 0
+def test_a_killed_run_costs_what_the_ledger_booked_for_it(database: Database) -> None:
+    """Its agent never said how it ended."""
+    tell(database, "r", EventType.RUN_STARTED, trigger="sensor")
+    limits = Limits(per_run_usd=1, per_subject_day_usd=2, per_agent_month_usd=3)
+    url = SecretStr(database.url)
+    ledger = DatabaseLedger(Account(database_url=url, agent="w", subject="a", run_id="r", limits=limits))
+    ledger.settle(ledger.reserve(Decimal("0.1"), Decimal("0.1"), model="m"), Decimal("0.05"), Usage(engine="codex"))
+    ledger.settle(ledger.reserve(Decimal("0.1"), Decimal("0.1"), model="m"), Decimal("0.1"), None)
+    ledger.reserve(Decimal("0.2"), Decimal("0.2"), model="m")
+    found = row(database, "r")
+    assert (found.requests, found.cost_booked_usd, found.cost_usd) == (None, 0.15, 0.15)
+    ledger.close()
 
 
 def test_the_model_the_view_and_the_usage_of_agents_name_the_same_things(database: Database) -> None:
