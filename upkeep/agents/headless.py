@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -105,7 +106,7 @@ class _Start:
 
 
 @dataclass(frozen=True)
-class CliAgent:
+class CliAgent(ABC):
     """Settings that all CLIs have. Minutes and US dollars.
 
     `api_key` None: the provider behind `base_url` needs none. `budget_usd` None: run without asking for a price.
@@ -137,21 +138,21 @@ class CliAgent:
     minimum: ClassVar[tuple[int, ...]] = ()
     writes_with_model: ClassVar[bool] = True
 
+    @abstractmethod
     def launch(self, call: Call) -> Launch:
         """How the CLI is called; may write what it needs into `call.home`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, line: str) -> Any:
         """One line of output as an event; None for one that does not matter. With `is_final` it ends the run."""
-        raise NotImplementedError
 
+    @abstractmethod
     def is_final(self, event: Any) -> bool:
         """Whether the CLI has nothing more to say after this event and should exit."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ending(self, call: Call, seen: Sequence[Any], completed: Completed) -> Ending:
         """What the run amounts to: `seen` are the events that `read` made of its lines."""
-        raise NotImplementedError
 
     @property
     def remedy(self) -> str:
