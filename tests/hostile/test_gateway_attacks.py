@@ -41,7 +41,7 @@ engines = pytest.mark.parametrize("engine", sorted(ENGINES))
 # The token is where the CLI needs it: in its environment or its configuration. `ask` speaks HTTP without any tool.
 PREPARE = r"""
 token=$(cat /proc/[0-9]*/environ "$HOME"/opencode.json "$HOME"/../home/opencode.json 2>/dev/null \
-  | tr '\0' '\n' | grep -aoE 'upkeep-[A-Za-z0-9_-]{32}' | head -n 1)
+  | tr '\0' '\n' | grep -aoP '(?<!/)upkeep-[A-Za-z0-9_-]{32}' | head -n 1)
 echo "token ${#token}"
 ask() { # METHOD PATH BODY [TOKEN]
   exec 3<>/dev/tcp/127.0.0.1/8317 || return

@@ -56,7 +56,7 @@ def weakened(weakening: Weakening, scene: Scene) -> str:
         f"#!{sys.executable} -IS\n"
         "import json, os, sys\n"
         f"edits, real, given = json.loads({json.dumps(edits)!r}), {tool('bwrap')!r}, sys.argv[1:]\n"
-        "if not any('upkeep-probe-' in part for part in given) and '--version' not in given:\n"
+        "if not any('upkeep-agent-probe-' in part for part in given) and '--version' not in given:\n"
         "    if edits['without'] in given:\n"
         "        at = given.index(edits['without'])\n"
         "        del given[at : at + 2]\n"

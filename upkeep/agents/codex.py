@@ -39,7 +39,7 @@ class CodexAgent(CliAgent):
     minimum: ClassVar[tuple[int, ...]] = command.MINIMUM_VERSION
 
     def program(self) -> Program:
-        with private_folder("upkeep-codex-") as folder:
+        with private_folder("codex") as folder:
             home = command.PrivateHome(folder)
             home.create()
             return self._cli(home).program()

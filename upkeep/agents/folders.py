@@ -1,6 +1,7 @@
 """Folders that a sandboxed program could write, handled as what they are: full of traps.
 
-What belongs here: making, reading and removing private folders. What does not: the work tree's changes (`harvest.py`).
+What belongs here: making, reading and removing private folders, those of killed processes too. What does not: the work
+tree's changes (`harvest.py`).
 """
 
 from __future__ import annotations
@@ -14,21 +15,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from upkeep import scratch
 from upkeep.process import run
 
+PREFIX = "upkeep-agent-"
 MAX_BYTES = 64 << 20
 _REMOVAL_SECONDS = 120.0
 
 
 @contextmanager
-def private_folder(prefix: str) -> Iterator[Path]:
-    """A folder that only this account may enter, as an absolute path without links. It is removed at the end, whatever
-    was left in it."""
-    folder = Path(tempfile.mkdtemp(prefix=prefix)).resolve()
+def private_folder(purpose: str) -> Iterator[Path]:
+    """A folder that only this account may enter, as an absolute path without links; `purpose` is part of its name. It
+    is removed at the end, whatever was left in it."""
+    folder = scratch.make(f"{PREFIX}{purpose}-", Path(tempfile.gettempdir()))
     try:
         yield folder
     finally:
         remove(folder)
+
+
+def sweep() -> None:
+    """Remove the private folders of processes that are proven dead: `kill -9` left them no time for it."""
+    for left in scratch.left_behind(PREFIX, Path(tempfile.gettempdir())):
+        remove(left)
 
 
 def remove(folder: Path) -> None:

@@ -26,7 +26,7 @@ from upkeep.agents import pricing, sandbox
 from upkeep.agents.answers import answer_in, matching, shorten
 from upkeep.agents.base import AgentResult, AgentTask, Usage
 from upkeep.agents.budget import Purse
-from upkeep.agents.folders import private_folder
+from upkeep.agents.folders import private_folder, sweep
 from upkeep.agents.gateway.client import Route, open_gateway
 from upkeep.agents.gateway.settings import ApiName, GatewayReport
 from upkeep.agents.ledger import require_budget
@@ -162,7 +162,8 @@ class CliAgent(ABC):
         """As `Agent.run`. Raises AgentError and its kinds."""
         self._require_credential()
         self._require_budget(task)
-        with private_folder(f"upkeep-{self.engine}-") as folder:
+        sweep()
+        with private_folder(self.engine) as folder:
             home = folder / "home"
             home.mkdir()
             version = self.version(home)
@@ -171,7 +172,7 @@ class CliAgent(ABC):
 
     def probe(self) -> Probe:
         """Look at the CLI and the sandbox without a model. Raises AgentError where the CLI is missing or too old."""
-        with private_folder(f"upkeep-{self.engine}-") as home:
+        with private_folder(self.engine) as home:
             version = self.version(home)
         found = sandbox.probe(self.bwrap)
         return Probe(self.program(), version, found.contained, found.reason)

@@ -15,7 +15,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Literal
 
 from upkeep.agents import profile as profiles
 from upkeep.agents import warden
+from upkeep.agents.folders import private_folder
 from upkeep.agents.profile import Profile
 from upkeep.errors import AgentError, CommandNotFound
 from upkeep.process import Completed, run
@@ -187,8 +187,7 @@ def probe(bwrap: str = "bwrap") -> Probe:
     numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:3])
     if numbers < OLDEST:
         return Probe(False, version, f"bubblewrap {version} is too old: {'.'.join(map(str, OLDEST))} is needed")
-    with tempfile.TemporaryDirectory(prefix="upkeep-probe-") as name:
-        folder = Path(name).resolve()
+    with private_folder("probe") as folder:
         work, canary = folder / "work", folder / "canary"
         work.mkdir()
         canary.write_text("canary")

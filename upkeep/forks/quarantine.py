@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from upkeep import reaper
+from upkeep import scratch
 from upkeep.errors import GitError, UpkeepError
 from upkeep.git import Repository
 from upkeep.plumbing import checkout, objects
@@ -155,8 +155,7 @@ def quarantine(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _sweep(folder)
-        owner = reaper.owner_token(os.getpid()).replace(":", "-")
-        made = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{owner}-", dir=folder)).resolve()
+        made = scratch.make(_PREFIX, folder)
         opened = Quarantine(repository, made, also)
     except OSError as error:
         if made is not None:
@@ -176,10 +175,8 @@ def _scratch() -> Path:
 
 def _sweep(folder: Path) -> None:
     """Remove the quarantines of processes that are proven dead: nobody frees memory that a kill left."""
-    for left in folder.glob(f"{_PREFIX}*-*-*-*"):
-        owner = left.name.removeprefix(_PREFIX).split("-")[:3]
-        if reaper.owner_is_gone(":".join(owner)):
-            shutil.rmtree(left, ignore_errors=True)
+    for left in scratch.left_behind(_PREFIX, folder):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def object_folder(repository: Repository) -> Path:

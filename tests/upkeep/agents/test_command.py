@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from tests.support.model_server import Answer, ModelServer, play
 from tests.support.tools import tool
+from tests.upkeep.agents.test_programs import killed_in_a_private_folder
 from upkeep.agents.base import AgentTask
 from upkeep.agents.command import CommandAgent
 from upkeep.errors import AgentError, AgentTimedOut
@@ -91,6 +92,12 @@ def test_a_status_other_than_zero_is_a_failure_with_its_words(make_agent: MakeAg
 def test_no_answer_is_a_value(make_agent: MakeAgent, task: AgentTask) -> None:
     result = make_agent("print('nothing to say')").run(task)
     assert (result.outcome, result.message, result.usage.requests) == ("said_nothing", "nothing to say", 0)
+
+
+def test_the_next_run_removes_what_a_killed_one_left(make_agent: MakeAgent, task: AgentTask) -> None:
+    left = killed_in_a_private_folder()
+    make_agent('print("{}")').run(task)
+    assert not left.exists()
 
 
 def test_a_program_that_hangs_is_ended(make_agent: MakeAgent, task: AgentTask) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import pytest
 
-from upkeep.agents.folders import plain_files, private_folder, read_plain, remove
+from upkeep.agents.folders import PREFIX, plain_files, private_folder, read_plain, remove, sweep
 from upkeep.agents.programs import Program, locate, native
 from upkeep.errors import AgentError
 
@@ -86,13 +89,33 @@ class TestFolders:
         assert len(plain_files(tmp_path / "sessions", "", most=1)) == 1
 
     def test_a_private_folder_is_gone_whatever_was_left_in_it(self) -> None:
-        with private_folder("upkeep-test-") as folder:
+        with private_folder("test") as folder:
             assert folder.stat().st_mode & 0o777 == 0o700
             (folder / "locked").mkdir()
             (folder / "locked" / "file").touch()
             (folder / "locked").chmod(0)
             deep(folder, 1500)
         assert not folder.exists()
+
+    def test_what_a_killed_process_left_is_swept_and_nothing_else(self, tmp_path: Path) -> None:
+        """Its folder goes; those of a living one, links, and names that are no owner's stay."""
+        gone = killed_in_a_private_folder()
+        parent = gone.parent
+        (tmp_path / "kept").mkdir()
+        link = parent / f"{gone.name.rpartition('-')[0]}-{uuid.uuid4().hex}"
+        link.symlink_to(tmp_path / "kept")
+        named = parent / f"{PREFIX}test-of-a-person-{uuid.uuid4().hex}"
+        named.mkdir()
+        try:
+            with private_folder("test") as mine:
+                sweep()
+                assert mine.is_dir()
+            assert not gone.exists()
+            assert link.is_symlink()
+            assert named.is_dir()
+        finally:
+            link.unlink()
+            named.rmdir()
 
     def test_removing_does_not_follow_links(self, tmp_path: Path) -> None:
         (tmp_path / "kept").mkdir()
@@ -103,6 +126,19 @@ class TestFolders:
         assert (tmp_path / "kept" / "file").exists()
         assert not (tmp_path / "bad").exists()
         remove(tmp_path / "gone")
+
+
+def killed_in_a_private_folder() -> Path:
+    """A private folder with a file, whose process was killed while it was open. Tests that run at the same time may
+    have swept it already."""
+    code = (
+        "import os, signal\nfrom upkeep.agents.folders import private_folder\n"
+        "with private_folder('test') as folder:\n (folder / 'home').mkdir()\n (folder / 'home' / 'file').touch()\n"
+        " print(folder, flush=True)\n os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    return Path(done.stdout.strip())
 
 
 def deep(folder: Path, levels: int) -> None:

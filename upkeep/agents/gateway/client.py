@@ -14,7 +14,6 @@ import contextlib
 import secrets
 import select
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from pathlib import Path
 from pydantic import SecretStr, ValidationError
 
 from upkeep.agents.budget import Account
+from upkeep.agents.folders import private_folder
 from upkeep.agents.gateway.settings import MAX_OUTPUT_TOKENS, ApiName, GatewayReport, GatewaySettings, Ready
 from upkeep.errors import AgentError, CommandTimeout
 from upkeep.process import Child, base_environment, start
@@ -92,9 +92,9 @@ def open_gateway(route: Route, *, transcript: Path, log: Path, loopback: bool = 
     token = f"upkeep-{secrets.token_urlsafe(24)}"
     fields = {name: getattr(route, name) for name in route.__dataclass_fields__}
     settings = GatewaySettings(**fields, token=SecretStr(token), transcript=str(transcript), loopback=loopback)
-    # Short: the path of a socket has at most 107 bytes. Only we may enter the folder.
-    with tempfile.TemporaryDirectory(prefix="upkeep-gw-", ignore_cleanup_errors=True) as folder:
-        socket = Path(folder).resolve() / "s"
+    with private_folder("gw") as folder:
+        # Short: the path of a socket has at most 107 bytes.
+        socket = folder / "s"
         command = [sys.executable, "-P", "-m", "upkeep.agents.gateway", str(socket)]
         with start(command, env=base_environment(keep=_KEPT), pipes=True, stderr_path=log) as child:
             with contextlib.suppress(BrokenPipeError):
