@@ -80,7 +80,8 @@ def _uses_forge(settings: Settings, name: str) -> bool:
 
 
 def _uses_agent(settings: Settings, name: str) -> bool:
-    return any(watch.agent == name for watch in settings.watches.values())
+    settles = any(fork.agent == name and fork.on_conflict == "agent" for fork in settings.forks.values())
+    return settles or any(watch.agent == name for watch in settings.watches.values())
 
 
 def _failed(name: str, error: UpkeepError) -> Probe:
@@ -253,7 +254,18 @@ def _agent(name: str, agent: AgentSettings) -> Iterator[Probe]:
         yield Probe(label, "failed", f"{what} has no API key", fix)
     else:
         yield Probe(label, "ok", f"{what}, model {opened.model}")
+    yield _budget(name, priced=opened.priced, model=opened.model, unsafe=opened.unsafe_no_budget)
     yield _sandbox(name, contained=found.contained, why=found.reason, unsafe=opened.unsafe_no_sandbox)
+
+
+def _budget(name: str, *, priced: bool, model: str, unsafe: bool) -> Probe:
+    label = f"budget of {name}"
+    if priced:
+        return Probe(label, "ok", f"it holds: the price of {model} is known")
+    found, fix = f"the price list knows no price for {model}", f"Name a listed model in agents.{name}.model"
+    if unsafe:
+        return Probe(label, "warning", f"{found}; unsafe_no_budget is set", f"It runs whatever it costs. {fix}.")
+    return Probe(label, "failed", found, f"{fix}, or set agents.{name}.unsafe_no_budget: true.")
 
 
 def _sandbox(name: str, *, contained: bool, why: str, unsafe: bool) -> Probe:

@@ -173,7 +173,9 @@ def _print_content(content: GeneratedContent) -> None:
         f"{delta.events_renamed} renamed, {delta.events_removed} removed in {len(content.files)} files"
     )
     print(
-        f"author:       {content.agent} {content.model}".rstrip() + f", {usage.tokens} tokens, {usage.cost_usd:.4f} USD"
+        f"author:       {content.agent} {content.model}".rstrip()
+        + f", {usage.tokens} tokens, "
+        + ("price not known" if usage.unpriced else f"{usage.cost_usd:.4f} USD")
     )
     report = content.report
     print(f"validation:   {len(_problems(content))} errors, {len(report.warnings)} warnings")

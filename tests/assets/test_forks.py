@@ -116,7 +116,7 @@ def test_the_delta_and_what_an_agent_made_of_a_conflict_are_assets(fleet: Fleet,
     script = tmp_path / "agent.sh"
     script.write_text("echo no")
     program = {"engine": "command", "bin": "/bin/sh", "arguments": [str(script)], "files": [str(script)]}
-    fleet.agents["writer"] = {**program, "model": "m", "base_url": "http://127.0.0.1:9/v1", "budget_usd": None}
+    fleet.agents["writer"] = {**program, "model": "gpt-5.2", "base_url": "http://127.0.0.1:9/v1"}
     fleet.settings |= {"delta_pull_request": True, "on_conflict": "agent", "agent": "writer"}
     fleet.world.commit_upstream({"a.txt": theirs(3)})
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.probes import Probe, _clock, _disk, _guarded, _sandbox, _version, probe_all
+from cli.probes import Probe, _budget, _clock, _disk, _guarded, _sandbox, _version, probe_all
 from tests.cli.test_update import upkeep
 from tests.support.gitea import TOKEN as GITEA_TOKEN
 from tests.support.gitea import Gitea
@@ -183,6 +183,34 @@ def test_an_agent_that_is_not_contained_fails_unless_somebody_wants_it_so(
     contained: bool, unsafe: bool, status: str
 ) -> None:
     assert _sandbox("codex", contained=contained, why="no user namespaces", unsafe=unsafe).status == status
+
+
+@pytest.mark.parametrize(
+    ("priced", "unsafe", "status"), [(True, False, "ok"), (False, True, "warning"), (False, False, "failed")]
+)
+def test_a_model_that_no_budget_can_hold_fails_unless_somebody_wants_it_so(
+    priced: bool, unsafe: bool, status: str
+) -> None:
+    found = _budget("codex", priced=priced, model="m", unsafe=unsafe)
+    assert (found.status, bool(found.fix)) == (status, not priced)
+
+
+def test_the_agent_that_settles_a_forks_conflicts_is_probed_too(tmp_path: Path, database_url: str) -> None:
+    fork = {"url": "file:///nowhere.git", "trunk": "mine", "forge": "here", "repo": "o/x"}
+    settings = Settings.model_validate(
+        {
+            "home": tmp_path / "home",
+            "database_url": database_url,
+            "agents": {name: {"engine": "codex", "bin": str(tmp_path / "none")} for name in ("settler", "idle")},
+            "forks": {
+                "one": {**fork, "agent": "settler", "on_conflict": "agent"},
+                "two": {**fork, "agent": "idle", "on_conflict": "stop"},
+            },
+        }
+    )
+    found = probes(settings)
+    assert found["agent settler"].status == "failed"
+    assert "agent idle" not in found
 
 
 def test_a_probe_that_cannot_look_says_so_instead_of_raising() -> None:

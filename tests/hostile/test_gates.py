@@ -12,8 +12,8 @@ from tests.hostile.raid import RAN, Raid
 from tests.hostile.scene import CANARIES, VARIABLES, Scene, lay_out
 from tests.support.model_server import ModelServer
 from tests.support.tools import tool
-from upkeep.config import Gate
 from upkeep.gates import Gates
+from upkeep.settings.forks import Gate
 
 # A gate has no gateway. It sees the tree's `.git`, read-only, which of a fork's worktree is the name of a folder.
 NOT_OF_GATES = {"gateways-other-paths", "repositorys-own-token", "staying-behind"}

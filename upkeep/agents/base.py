@@ -52,10 +52,17 @@ class Usage(BaseModel):
         return self.gap is not None and self.gap > GAP_ALLOWED
 
     @property
+    def unpriced(self) -> bool:
+        """Whether nobody knows what it cost: the price list does not know the model."""
+        return self.basis == "gateway" and self.cost_priced_usd is None
+
+    @property
     def alarm(self) -> str:
         """What of these figures needs a person's eye; "": nothing."""
         if self.alarming:
             return f"the agent's own count of tokens differs by {self.gap:.0%}: it, or its tools, made other requests"
+        if self.unpriced:
+            return "the model has no known price, so no budget held its cost (`unsafe_no_budget: true`)"
         return "" if self.complete else "a request may be missing or was booked at the most that it can have cost"
 
     def checked(self, reported: Usage | None) -> Usage:

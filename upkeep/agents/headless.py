@@ -109,9 +109,10 @@ class _Start:
 class CliAgent(ABC):
     """Settings that all CLIs have. Minutes and US dollars.
 
-    `api_key` None: the provider behind `base_url` needs none. `budget_usd` None: run without asking for a price.
-    `provider`: the price list's name for it. `purse`: the budgets of the run that this belongs to; None: only
-    `budget_usd` holds. `bwrap`: bubblewrap, by name or path.
+    `api_key` None: the provider behind `base_url` needs none. `budget_usd` None: no limit of its own.
+    `unsafe_no_budget`: a model without a known price may run; no budget holds it then. `provider`: the price list's
+    name for it. `purse`: the budgets of the run that this belongs to; None: only `budget_usd` holds. `bwrap`:
+    bubblewrap, by name or path.
     """
 
     name: str
@@ -124,6 +125,7 @@ class CliAgent(ABC):
     timeout_minutes: float = 30
     idle_minutes: float = 5
     budget_usd: float | None = 1.00
+    unsafe_no_budget: bool = False
     unsafe_no_sandbox: bool = False
     after_final_seconds: float = AFTER_FINAL_SECONDS
     limits: Limits = field(default_factory=Limits)
@@ -229,11 +231,19 @@ class CliAgent(ABC):
                 f"or agents.{self.name}.base_url to a provider that needs none",
             )
 
+    @property
+    def priced(self) -> bool:
+        """Whether the model has a known price, so that budgets can be held."""
+        return pricing.has_price(model=self.model, provider=self.provider)
+
+    def _require_price(self) -> None:
+        if not self.unsafe_no_budget:
+            pricing.require_price(model=self.model, provider=self.provider, agent=self.name)
+
     def _require_budget(self, task: AgentTask) -> None:
         """Refuse before anything starts what the first request would be refused for."""
-        require_budget(
-            self.purse, self.budget_usd, agent=self.name, subject=task.subject, model=self.model, provider=self.provider
-        )
+        self._require_price()
+        require_budget(self.purse, self.budget_usd, agent=self.name, subject=task.subject)
 
     def _route(self, task: AgentTask) -> Route:
         return Route(
@@ -244,7 +254,7 @@ class CliAgent(ABC):
             model=self.model,
             provider=self.provider,
             effort=self.effort,
-            priced=pricing.has_price(model=self.model, provider=self.provider),
+            priced=self.priced,
             limit_usd=self.budget_usd,
             account=None if self.purse is None else self.purse.account(self.name, task.subject),
         )

@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg.types.json import Jsonb
 
-from upkeep.agents import pricing
 from upkeep.agents.base import Usage
 from upkeep.agents.budget import Account, Purse, Reservation, Scope, granted
 from upkeep.database.plain import open_connection, unavailable
@@ -194,20 +193,15 @@ class DatabaseLedger:
 _COUNTS = {"input_uncached", "cache_read", "cache_write", "output", "reasoning"}
 
 
-def require_budget(
-    purse: Purse | None, budget_usd: float | None, *, agent: str, subject: str, model: str, provider: str
-) -> None:
+def require_budget(purse: Purse | None, budget_usd: float | None, *, agent: str, subject: str) -> None:
     """Refuse before an agent starts what its first request would be refused for.
 
-    Raises BudgetExhausted where one of the limits is used up, AgentError `agent.no_price` where a budget could not be
-    held, DatabaseUnavailable.
+    Raises BudgetExhausted where one of the limits is used up, DatabaseUnavailable.
     """
-    if budget_usd is not None:
-        if budget_usd <= 0:
-            raise BudgetExhausted(
-                f"the budget of agent {agent} is {budget_usd:.2f} USD a run", remedy=f"raise agents.{agent}.budget_usd"
-            )
-        pricing.require_price(model=model, provider=provider, agent=agent)
+    if budget_usd is not None and budget_usd <= 0:
+        raise BudgetExhausted(
+            f"the budget of agent {agent} is {budget_usd:.2f} USD a run", remedy=f"raise agents.{agent}.budget_usd"
+        )
     if purse is not None:
         ledger = DatabaseLedger(purse.account(agent, subject))
         try:

@@ -29,16 +29,15 @@ def cost_usd(requests: Iterable[Usage], *, model: str, provider: str) -> float:
 
 
 def require_price(*, model: str, provider: str, agent: str) -> None:
-    """Refuse a budget that could not be held. Raises AgentError (code `agent.no_price`)."""
-    try:
-        _request_cost(Usage(engine="", requests=1, input_uncached=1, output=1), model, provider)
-    except AgentError as error:
+    """Refuse a model that no budget can be held for. Raises AgentError (code `agent.no_price`)."""
+    if not has_price(model=model, provider=provider):
         raise AgentError(
-            f"agent {agent} has a budget, but the price list knows no price for model {model!r} of {provider}",
+            f"agent {agent}: the price list knows no price for model {model!r} of {provider}, so no budget can be held",
             code="agent.no_price",
-            remedy=f"name a listed model in agents.{agent}.model, or set agents.{agent}.budget_usd to null",
+            remedy=f"name a listed model in agents.{agent}.model, or set agents.{agent}.unsafe_no_budget: true, "
+            "which lets it run whatever it costs",
             model=model,
-        ) from error
+        )
 
 
 def has_price(*, model: str, provider: str) -> bool:

@@ -235,7 +235,8 @@ def _usage(content: GeneratedContent) -> str:
     usage = content.usage
     if usage.basis == "none":
         return "no model, no cost"
-    return f"{usage.tokens:,} tokens in {_plural(usage.requests, 'request')}, ${usage.cost_usd:.4f}"
+    cost = "at a price that is not known" if usage.unpriced else f"${usage.cost_usd:.4f}"
+    return f"{usage.tokens:,} tokens in {_plural(usage.requests, 'request')}, {cost}"
 
 
 def _findings(content: GeneratedContent) -> list[str]:

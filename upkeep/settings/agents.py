@@ -16,13 +16,14 @@ class ScanAgentSettings(Section):
 
 
 class ModelAgentSettings(Section):
-    """What every engine with a model takes."""
+    """What every engine with a model takes. `unsafe_no_budget`: a model without a known price may run, at any cost."""
 
     api_key: SecretStr | None = None
     base_url: str | None = None
     timeout_minutes: float = Field(default=30, gt=0)
     idle_minutes: float = Field(default=5, gt=0)
     budget_usd: float | None = Field(default=1.00, ge=0)
+    unsafe_no_budget: bool = False
     unsafe_no_sandbox: bool = False
 
 

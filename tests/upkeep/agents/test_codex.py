@@ -500,17 +500,19 @@ class TestBeforeTheStart:
         assert caught.value.reason == "agent.authentication"
         assert "agents.writer.api_key" in caught.value.remedy
 
-    def test_a_budget_needs_a_price(self, make_agent: MakeAgent, task: AgentTask) -> None:
+    @pytest.mark.parametrize("budget", [1.0, None])
+    def test_a_budget_needs_a_price(self, make_agent: MakeAgent, task: AgentTask, budget: float | None) -> None:
+        """Without one of its own too: those of the run, the subject's day and the agent's month could not be held."""
         with pytest.raises(AgentError) as caught:
-            make_agent(model="house-model-7").run(task)
+            make_agent(model="house-model-7", budget_usd=budget).run(task)
         assert caught.value.reason == "agent.no_price"
-        assert "agents.writer.budget_usd" in caught.value.remedy
+        assert "agents.writer.unsafe_no_budget" in caught.value.remedy
 
-    def test_without_a_budget_an_unpriced_model_runs(
+    def test_only_an_explicit_word_lets_an_unpriced_model_run(
         self, model_server: ModelServer, make_agent: MakeAgent, task: AgentTask
     ) -> None:
         model_server.script = play(Answer({"ok": True}))
-        usage = make_agent(model="house-model-7", budget_usd=None).run(task).usage
+        usage = make_agent(model="house-model-7", unsafe_no_budget=True).run(task).usage
         assert (usage.cost_priced_usd, usage.cost_usd, usage.requests) == (None, 0.0, 1)
 
     def test_an_empty_budget(self, make_agent: MakeAgent, task: AgentTask) -> None:

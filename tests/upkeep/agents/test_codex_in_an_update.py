@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from assets.metadata import of_content
 from tests.support.model_server import Answer, CallTools, Failure, ModelServer, Reply, Request, play, shell
 from tests.support.tools import tool, unavailable
 from tests.support.updates import Pair, make_pair
+from upkeep.agents.codex import CodexAgent
+from upkeep.agents.registry import open_agent
 from upkeep.content.mermaid import NodeMermaid
 from upkeep.content.ranges import BRANCH_PREFIX
 from upkeep.content.summary import EventRef, UpdateSummary
@@ -98,6 +101,24 @@ def test_what_the_model_wrote_is_proposed_with_its_summary_and_cost(written: Pai
     assert shown["sandbox"].startswith("Upkeep's")
     assert shown["sandbox_profile"].value["network"].startswith("none")
     assert {row.data["check"] for row in shown["guardrails"].records} >= {"limits", "paths", "secrets", "text"}
+
+
+def test_where_there_is_no_sandbox_only_an_explicit_word_lets_it_run_and_readers_are_told(
+    written: Pair, model_server: ModelServer
+) -> None:
+    agent = open_agent("writer", written.settings.agents["writer"])
+    assert isinstance(agent, CodexAgent)
+    bare = replace(agent, bwrap="no-bwrap")
+    with pytest.raises(AgentError) as caught:
+        written.update(agent=bare)
+    assert (caught.value.reason, model_server.requests) == ("agent.sandbox", [])
+    model_server.script = play(CallTools(ADD_EVENT, shell(DRAW.format(EVENT, DIAGRAM))), answer(SUMMARY))
+    done = written.update(agent=replace(bare, unsafe_no_sandbox=True))
+    assert done.content is not None
+    assert done.published is not None
+    assert done.published.pull_request is not None
+    assert "ran without our sandbox (`unsafe_no_sandbox: true`)" in done.published.pull_request.body
+    assert "unsafe_no_sandbox is set" in of_content(done.content)["sandbox"]
 
 
 def test_the_model_could_read_what_the_prompt_names(written: Pair, model_server: ModelServer) -> None:

@@ -35,6 +35,7 @@ def test_codex_takes_every_setting() -> None:
         timeout_minutes=1,
         idle_minutes=2,
         budget_usd=None,
+        unsafe_no_budget=True,
         unsafe_no_sandbox=True,
     )
     agent = open_agent("writer", settings)
@@ -49,6 +50,7 @@ def test_codex_takes_every_setting() -> None:
         timeout_minutes=1,
         idle_minutes=2,
         budget_usd=None,
+        unsafe_no_budget=True,
         unsafe_no_sandbox=True,
     )
     assert (agent.engine, agent.writes_with_model) == ("codex", True)

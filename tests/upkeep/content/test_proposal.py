@@ -131,6 +131,16 @@ def test_an_agent_without_sandbox_is_said() -> None:
     assert "without our sandbox" not in body()
 
 
+def test_a_cost_that_no_budget_held_is_said() -> None:
+    unpriced = Usage(engine="codex", model="m", requests=2, input_uncached=100, basis="gateway")
+    said = body(made=content(usage=unpriced))
+    assert "100 tokens in 2 requests, at a price that is not known" in said
+    assert "no budget held its cost (`unsafe_no_budget: true`)" in said
+    priced = body(made=content(usage=unpriced.model_copy(update={"cost_priced_usd": 0.25})))
+    assert "100 tokens in 2 requests, $0.2500" in priced
+    assert "unsafe_no_budget" not in priced
+
+
 def test_no_path_of_the_machine_stands_in_it() -> None:
     report = ValidationReport(checks_unavailable={"mermaid": "not installed in /home/ada/upkeep"})
     said = body(made=content(report=report, transcript="/home/ada/transcript"))
