@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -25,6 +24,7 @@ from upkeep.settings.forges import ForgeSettings
 from upkeep.settings.forks import Fork
 from upkeep.settings.guardrails import Guardrails
 from upkeep.settings.repositories import ManagedRepository
+from upkeep.settings.secrets import secrets_in
 from upkeep.settings.watches import Watch
 from upkeep.settings.web import WebSettings
 from upkeep.yamlfile import YamlFile, read
@@ -75,12 +75,7 @@ class Settings(Section):
 
     def secrets(self) -> list[str]:
         """Every secret that we hold, for redaction and for the secret scan of outgoing text."""
-        held = [getattr(forge, "token", None) for forge in self.forges.values()]
-        held += [getattr(agent, "api_key", None) for agent in self.agents.values()]
-        secrets = [secret.get_secret_value() for secret in held if secret is not None]
-        if self.database_url and (password := urlsplit(self.database_url).password):
-            secrets.append(password)
-        return secrets
+        return list(dict.fromkeys(secrets_in(self)))
 
 
 class Environment(BaseSettings):

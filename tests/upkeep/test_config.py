@@ -143,6 +143,16 @@ def test_a_literal_secret_is_refused_and_a_variable_is_filled(
     assert "sesame-open" not in repr(settings)
 
 
+def test_what_urls_carry_is_held_as_a_secret_too(write: Callable[[str], Path]) -> None:
+    write(
+        'database_url: "postgresql://me:data%40base@h/d"\n'
+        'agents: {a: {engine: codex, base_url: "https://tok0123456789abcdefgh@proxy/v1"}}\n'
+        "watches:\n  app:\n    upstream: {url: 'https://bot:up-stream@host/x.git'}\n"
+        "    target: {url: 'https://ada@host/d.git', forge: here, repo: o/d}\n"
+    )
+    assert set(load().secrets()) == {"data%40base", "data@base", "tok0123456789abcdefgh", "up-stream"}
+
+
 def test_a_dotenv_beside_the_file_fills_variables_and_the_environment_wins(
     write: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,7 +209,8 @@ forges:
   coulomb: {kind: gitea, url: "https://git.example", token: "${GITEA_TOKEN}", orgs: [coulomb], user_repos: false}
 agents:
   codex: {engine: codex, bin: codex, model: gpt-5.2, effort: high, api_key: "${OPENAI_API_KEY}", base_url: null,
-          timeout_minutes: 30, idle_minutes: 5, budget_usd: 1.00, unsafe_no_sandbox: false}
+          timeout_minutes: 30, idle_minutes: 5, budget_usd: 1.00, unsafe_no_budget: false,
+          unsafe_no_sandbox: false}
 budgets: {per_run_usd: 1.00, per_subject_day_usd: 5.00, per_agent_month_usd: 100.00}
 guardrails: {max_lines: 500, max_files: 10, allow: ["src/**"], deny: [".github/**"], protected: default}
 watches:
