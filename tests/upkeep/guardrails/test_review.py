@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from tests.support.sample_content import real_content
 from upkeep.errors import GuardrailRefused
-from upkeep.guardrails.limits import changed_lines
+from upkeep.guardrails.limits import changed_lines, stretches
 from upkeep.guardrails.patch import FileChange, Patch, Policy, watch_policy
 from upkeep.guardrails.report import GuardrailReport, refuse_unless_passed
 from upkeep.guardrails.review import review
@@ -18,6 +20,16 @@ WATCH = watch_policy(Guardrails(), content=CONTENT, bootstrap=False)
 def change(path: str, new: str | None, old: str | None = None, **modes: str) -> FileChange:
     encode = [None if text is None else text.encode() for text in (old, new)]
     return FileChange(path=path, old=encode[0], new=encode[1], **modes)
+
+
+def _longest_common(one: list[bytes], other: list[bytes]) -> int:
+    row = [0] * (len(other) + 1)
+    for line in one:
+        above = row
+        row = [0]
+        for number, candidate in enumerate(other):
+            row.append(above[number] + 1 if line == candidate else max(above[number + 1], row[-1]))
+    return row[-1]
 
 
 def rules(report: GuardrailReport) -> list[tuple[str, str]]:
@@ -136,6 +148,22 @@ class TestLimits:
     )
     def test_lines_are_counted_as_a_diff_does(self, old: str, new: str, count: int) -> None:
         assert changed_lines(Patch(files=(change("f", new, old),))) == count
+
+    def test_a_long_file_that_changed_in_many_places_is_counted_exactly(self) -> None:
+        """Evidence of a thousand events, of which every third moved to another line."""
+        old = [f'"event {number}": [\n  {{\n    "line": {number % 90}\n  }}\n]' for number in range(1_500)]
+        new = [entry.replace('"line"', '"LINE"') if number % 3 == 0 else entry for number, entry in enumerate(old)]
+        moved = [*new[700:], *new[:700]]
+        assert changed_lines(Patch(files=(change("f", "\n".join(new), "\n".join(old)),))) == 1_000
+        assert changed_lines(Patch(files=(change("f", "\n".join(moved), "\n".join(old)),))) >= 2 * 5 * 700
+
+    @settings(max_examples=200, deadline=None, derandomize=True)
+    @given(st.lists(st.sampled_from("abcdefgh")), st.lists(st.sampled_from("abcdefgh")))
+    def test_stretches_count_never_less_than_the_difference(self, old: list[str], new: list[str]) -> None:
+        before, after = ([line.encode() for line in lines] for lines in (old, new))
+        apart = sum(len(one) + len(other) for one, other in stretches(before, after, exact=0))
+        common = _longest_common(before, after)
+        assert apart >= len(before) + len(after) - 2 * common
 
 
 class TestWatchPolicy:
