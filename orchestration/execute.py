@@ -22,6 +22,7 @@ from sensors.content import JOB
 from upkeep.config import Settings
 from upkeep.content.desk import Desk
 from upkeep.content.records import ChangeSet, GeneratedContent, PublishedUpdate, UpstreamHead
+from upkeep.content.service import refuse_unfit
 from upkeep.database.events import Outcome, Trigger
 from upkeep.errors import LockError, RunCancelled, UpkeepError
 
@@ -100,12 +101,14 @@ def update(
             cancellation=cancellation,
         )
     outcome, reason, error = _ending(seen, cancelled=cancellation.seen)
+    written = _value(result, content.ANALYTICS_CONTENT.path, GeneratedContent)
+    error = error or _refusal(written)
     return Update(
         *(watch, run_id, outcome, reason, error, time.monotonic() - started),
         trace="" if isinstance(error, UpkeepError) else trace_of(result),
         head=_value(result, content.UPSTREAM_HEAD.path, UpstreamHead),
         change_set=_value(result, content.CHANGE_SET.path, ChangeSet),
-        content=_value(result, content.ANALYTICS_CONTENT.path, GeneratedContent),
+        content=written,
         published=_value(result, content.PULL_REQUEST.path, PublishedUpdate),
     )
 
@@ -123,6 +126,16 @@ def _ending(seen: _Seen, *, cancelled: bool) -> tuple[Outcome, str, BaseExceptio
         return outcome, seen.error.reason if seen.error else "unexpected", seen.error
     run = seen.desk.run
     return run.outcome or Outcome.FAILED, run.reason, run.error or seen.error
+
+
+def _refusal(content: GeneratedContent | None) -> UpkeepError | None:
+    """A blocking check stops a run by an error of Dagster's: what the check said is what a person has to read."""
+    try:
+        if content is not None and content.outcome != "no_change":
+            refuse_unfit(content)
+    except UpkeepError as error:
+        return error
+    return None
 
 
 def _value(result: ExecuteInProcessResult, path: Any, kind: type[_Value]) -> _Value | None:

@@ -89,6 +89,18 @@ def test_a_locked_watch_exits_with_15_and_names_the_holder(pair: Pair) -> None:
     assert f"pid {os.getpid()}" in found["error"]["message"]
 
 
+def test_a_refused_change_says_which_limit_it_passed_and_shows_no_trace(pair: Pair) -> None:
+    text = pair.config.read_text()
+    pair.config.write_text(text.replace(f"  {WATCH}:\n", f"  {WATCH}:\n    guardrails: {{max_files: 1}}\n"))
+
+    done = upkeep(pair, "update", WATCH)
+
+    assert done.returncode == 3
+    assert "files changed, at most 1 are allowed" in done.stderr
+    assert "next: " in done.stderr
+    assert "dagster" not in done.stderr + done.stdout
+
+
 def test_an_unknown_watch_is_a_short_error_with_the_nearest_name(pair: Pair) -> None:
     done = upkeep(pair, "update", "fery")
 

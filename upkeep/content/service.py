@@ -226,7 +226,7 @@ def publish(desk: Desk, change_set: ChangeSet, content: GeneratedContent) -> Pub
     Raises ContentInvalid and GuardrailRefused: nothing leaves that a check has not passed, whoever calls. Raises what
     `upkeep.publish.publish` raises.
     """
-    _refuse(content)
+    refuse_unfit(content)
     branch = BRANCH_PREFIX + change_set.head
     if content.tree is None:
         settle(desk, change_set, content)
@@ -261,7 +261,8 @@ def publish(desk: Desk, change_set: ChangeSet, content: GeneratedContent) -> Pub
     )
 
 
-def _refuse(content: GeneratedContent) -> None:
+def refuse_unfit(content: GeneratedContent) -> None:
+    """Raises ContentInvalid, GuardrailRefused where a check did not let `content` pass."""
     if not content.report.valid:
         raise ContentInvalid(
             f"the content for {content.head[:12]} has {len(content.report.errors)} errors; the first: "

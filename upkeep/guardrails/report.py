@@ -69,8 +69,9 @@ def refuse_unless_passed(report: GuardrailReport) -> None:
     if report.passed:
         return
     raise GuardrailRefused(
-        f"{len(report.errors)} findings against the patch: {_named(report.errors)}",
-        remedy="look at what was written; if it is right, allow it under `guardrails:` of the watch",
+        f"{len(report.errors)} {'finding' if len(report.errors) == 1 else 'findings'} against the patch: "
+        f"{_named(report.errors)}",
+        remedy="Look at what was written; if it is right, allow it under `guardrails:` in upkeep.yaml, and run again.",
         findings=[finding.model_dump() for finding in report.findings],
     )
 
