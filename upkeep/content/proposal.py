@@ -14,13 +14,15 @@ from typing import Any
 
 from upkeep.content.compare import ContentDelta, FlowDelta
 from upkeep.content.records import ChangeSet, GeneratedContent
+from upkeep.content.report import Finding
 from upkeep.forges import text
 from upkeep.guardrails.report import Check
 from upkeep.publish import link
 
 _MARK = re.compile(r"<!-- upkeep:update (\S+) -->")
 _FLOWS_SHOWN = 60
-_EVENTS_SHOWN = 25
+_EVENTS_SHOWN = (25, 10, 4, 0)
+"""How much of each list is shown: the first that lets the body fit, the block for machines included."""
 _COMMITS_SHOWN = 20
 _FINDINGS_SHOWN = 20
 
@@ -87,24 +89,32 @@ def message(change_set: ChangeSet, content: GeneratedContent) -> str:
 
 
 def body(watch: str, change_set: ChangeSet, content: GeneratedContent, web: Web) -> str:
-    """The whole body, cut to what a forge takes."""
+    """The whole body, shortened to what a forge takes: lists first, so that the block for machines stays whole."""
+    for most in _EVENTS_SHOWN:
+        written = _body(watch, change_set, content, web, most)
+        if text.size(written) <= text.BODY_LIMIT:
+            return written
+    return text.fit(written)
+
+
+def _body(watch: str, change_set: ChangeSet, content: GeneratedContent, web: Web, most: int) -> str:
     parts = [
         f"<!-- upkeep:update {watch} -->",
         _opening(watch, change_set, web),
         *_notes(change_set, content),
         "## What changed",
         _table(content.delta),
-        *_details(content.delta),
-        *_unassigned(content),
+        *_details(content.delta, most),
+        *_unassigned(content, most),
         "## What the author says",
         _author(content),
         "## Checks",
         _checks(content),
         *_findings(content),
         *_commits(change_set, web),
-        _machines(watch, change_set, content),
+        _machines(watch, change_set, content, most),
     ]
-    return text.fit("\n\n".join(part for part in parts if part))
+    return "\n\n".join(part for part in parts if part)
 
 
 def _opening(watch: str, change_set: ChangeSet, web: Web) -> str:
@@ -149,36 +159,52 @@ def _table(delta: ContentDelta) -> str:
     return "\n".join([head, *rows])
 
 
-def _details(delta: ContentDelta) -> list[str]:
-    return [block for flow in delta.flows[:_FLOWS_SHOWN] if (block := _flow(flow))]
+def _details(delta: ContentDelta, most: int) -> list[str]:
+    if not most:
+        return ["Too much to list here event by event: the diff has it."]
+    return [block for flow in delta.flows[:_FLOWS_SHOWN] if (block := _flow(flow, most))]
 
 
-def _flow(flow: FlowDelta) -> str:
+def _flow(flow: FlowDelta, most: int) -> str:
+    told = {each.event for each in flow.properties}
     lines = [f"- added {text.code(name)}" for name in flow.events_added]
     lines += [f"- renamed {text.code(each.before)} to {text.code(each.after)}" for each in flow.events_renamed]
     lines += [f"- removed {text.code(name)}" for name in flow.events_removed]
     lines += [
         f"- changed {text.code(each.name)}: {', '.join(text.code(field) for field in each.fields)}"
         for each in flow.events_changed
+        if each.name not in told or each.fields != ("properties",)
     ]
-    for each in flow.properties:
-        said = [f"+{text.code(name)}" for name in each.added] + [f"−{text.code(name)}" for name in each.removed]
-        said += [f"~{text.code(name)}" for name in each.changed]
-        lines.append(f"- properties of {text.code(each.event)}: {' '.join(said)}")
+    lines += _properties(flow, most)
     lines += [f"- diagram {text.inline(each.title or 'without heading')} {each.status}" for each in flow.diagrams]
     if not lines:
         return ""
-    shown = [*lines[:_EVENTS_SHOWN], *_more(len(lines) - _EVENTS_SHOWN, "- and {} more")]
+    shown = [*lines[:most], *_more(len(lines) - most, "- and {} more")]
     return "\n".join([f"**{text.inline(flow.name)}**", "", *shown])
 
 
-def _unassigned(content: GeneratedContent) -> list[str]:
+def _properties(flow: FlowDelta, most: int) -> Iterable[str]:
+    """One line a change, however many events it happened to: an app gives a property to all of a screen at once."""
+    alike: dict[str, list[str]] = {}
+    for each in flow.properties:
+        said = [f"+{text.code(name)}" for name in each.added] + [f"−{text.code(name)}" for name in each.removed]
+        said += [f"~{text.code(name)}" for name in each.changed]
+        alike.setdefault(" ".join(said), []).append(each.event)
+    for change, events in alike.items():
+        if len(events) == 1:
+            yield f"- properties of {text.code(events[0])}: {change}"
+            continue
+        names = [*(text.code(name) for name in events[:most]), *_more(len(events) - most, "and {} more")]
+        yield f"- properties of {len(events)} events: {change}: {', '.join(names)}"
+
+
+def _unassigned(content: GeneratedContent, most: int) -> list[str]:
     reasons = {each.name: each.reason for each in content.summary.unassigned}
     names = list(dict.fromkeys([*content.delta.unassigned_added, *reasons]))
     if not names:
         return []
     lines = [f"- {text.code(name)}: {text.inline(reasons.get(name, 'no reason given'))}" for name in names]
-    shown = [*lines[:_EVENTS_SHOWN], *_more(len(lines) - _EVENTS_SHOWN, "- and {} more")]
+    shown = [*lines[:most], *_more(len(lines) - most, "- and {} more")]
     return ["## Unassigned", "\n".join(["Events that no flow was sure for; a person has to place them:", "", *shown])]
 
 
@@ -196,9 +222,11 @@ def _author(content: GeneratedContent) -> str:
 
 def _checks(content: GeneratedContent) -> str:
     report, usage = content.report, content.usage
-    existing = sum(finding.existing for finding in report.findings)
-    validation = f"{_plural(len(report.errors), 'error')}, {_plural(len(report.warnings), 'warning')}"
-    validation += f" ({existing} were there before)" if existing else ""
+    own = _own_findings(content)
+    errors = sum(finding.severity == "error" for finding in own)
+    validation = f"{_plural(errors, 'error')}, {_plural(len(own) - errors, 'warning')}"
+    others = len(report.findings) - len(own)
+    validation += f" ({others} more were there before or are in files that this does not touch)" if others else ""
     rows = [("validation", validation)]
     # Only by name: the reasons hold paths of the machine that Upkeep runs on.
     rows += [(f"not checked: {name}", "could not run where Upkeep runs") for name in report.checks_unavailable]
@@ -240,8 +268,7 @@ def _usage(content: GeneratedContent) -> str:
 
 
 def _findings(content: GeneratedContent) -> list[str]:
-    new = [finding for finding in content.report.findings if not finding.existing]
-    findings = [*new, *content.evidence_findings]
+    findings = [*_own_findings(content), *content.evidence_findings]
     if not findings:
         return []
     lines = [
@@ -251,6 +278,16 @@ def _findings(content: GeneratedContent) -> list[str]:
     ]
     lines += _more(len(findings) - _FINDINGS_SHOWN, "- and {} more (`upkeep validate` lists all)")
     return [_folded(f"{_plural(len(findings), 'finding')} of the checks", "\n".join(lines))]
+
+
+def _own_findings(content: GeneratedContent) -> list[Finding]:
+    """What this change has to answer for: all errors, and the warnings in files that it touches."""
+    touched = {"", *content.delta.files}
+    return [
+        finding
+        for finding in content.report.findings
+        if not finding.existing and (finding.severity == "error" or finding.file in touched)
+    ]
 
 
 def _commits(change_set: ChangeSet, web: Web) -> list[str]:
@@ -264,8 +301,8 @@ def _commits(change_set: ChangeSet, web: Web) -> list[str]:
     return [_folded(f"{_plural(change_set.commit_count, 'upstream commit')}", "\n".join(lines))]
 
 
-def machine_record(watch: str, change_set: ChangeSet, content: GeneratedContent) -> dict[str, Any]:
-    """The same for machines. Lists are capped; `counts` holds the true numbers."""
+def machine_record(watch: str, change_set: ChangeSet, content: GeneratedContent, most: int) -> dict[str, Any]:
+    """The same for machines. Lists are capped at `most` items; `counts` holds the true numbers."""
     delta = content.delta
     return {
         "upkeep": 1,
@@ -281,14 +318,14 @@ def machine_record(watch: str, change_set: ChangeSet, content: GeneratedContent)
         "flows": {
             flow.slug: {
                 "status": flow.status,
-                "added": flow.events_added[:_EVENTS_SHOWN],
-                "changed": [each.name for each in flow.events_changed[:_EVENTS_SHOWN]],
-                "renamed": {each.before: each.after for each in flow.events_renamed[:_EVENTS_SHOWN]},
-                "removed": flow.events_removed[:_EVENTS_SHOWN],
+                "added": flow.events_added[:most],
+                "changed": [each.name for each in flow.events_changed[:most]],
+                "renamed": {each.before: each.after for each in flow.events_renamed[:most]},
+                "removed": flow.events_removed[:most],
             }
             for flow in delta.flows[:_FLOWS_SHOWN]
         },
-        "unassigned": delta.unassigned_added[:_EVENTS_SHOWN],
+        "unassigned": delta.unassigned_added[:most],
         "validation": {"errors": len(content.report.errors), "warnings": len(content.report.warnings)},
         "checks_run": content.report.checks_run,
         "checks_unavailable": sorted(content.report.checks_unavailable),
@@ -302,8 +339,8 @@ def machine_record(watch: str, change_set: ChangeSet, content: GeneratedContent)
     }
 
 
-def _machines(watch: str, change_set: ChangeSet, content: GeneratedContent) -> str:
-    return _folded("The same for machines", text.json_block(machine_record(watch, change_set, content)))
+def _machines(watch: str, change_set: ChangeSet, content: GeneratedContent, most: int) -> str:
+    return _folded("The same for machines", text.json_block(machine_record(watch, change_set, content, most)))
 
 
 def counts(delta: ContentDelta) -> dict[str, int]:

@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 
 from upkeep.agents.base import Usage
 from upkeep.content import proposal
-from upkeep.content.compare import ContentDelta, DiagramChange, EventRename, FlowDelta, PropertyChange
+from upkeep.content.compare import ContentDelta, DiagramChange, EventChange, EventRename, FlowDelta, PropertyChange
 from upkeep.content.proposal import Web, web_of
 from upkeep.content.records import ChangeSet, CommitLine, GeneratedContent
 from upkeep.content.report import Finding, ValidationReport
@@ -169,6 +169,44 @@ def test_a_huge_change_still_fits_and_keeps_its_block_for_machines() -> None:
     said = body(made=content(delta=ContentDelta(flows=flows, files=("x",))))
     assert size(said) <= BODY_LIMIT
     assert "and 140 more flows" in said
+    fences = [token for token in MarkdownIt("commonmark").parse(said) if token.type == "fence"]
+    assert json.loads(fences[-1].content)["counts"]["events_added"] == 40_000
+
+
+def test_a_property_that_many_events_got_is_told_once() -> None:
+    events = tuple(f"event {number}" for number in range(30))
+    flow = FlowDelta(
+        slug="cart",
+        name="Cart",
+        status="changed",
+        events_changed=(
+            *(EventChange(name=name, fields=("properties",)) for name in events),
+            EventChange(name="other", fields=("description", "properties")),
+        ),
+        properties=(
+            *(PropertyChange(event=name, added=("mode",)) for name in events),
+            PropertyChange(event="other", removed=("mode",)),
+        ),
+    )
+    said = body(made=content(delta=ContentDelta(flows=(flow,), files=("cart/events.json",))))
+    told = said.partition("**Cart**\n\n")[2].partition("\n\n")[0].splitlines()
+    assert told[0] == "- changed `other`: `description`, `properties`"
+    assert told[1].startswith("- properties of 30 events: +`mode`: `event 0`, `event 1`, ")
+    assert told[1].endswith(", `event 24`, and 5 more")
+    assert told[2:] == ["- properties of `other`: −`mode`"]
+
+
+def test_warnings_about_what_the_change_leaves_alone_are_only_counted() -> None:
+    findings = (
+        Finding(code="old", severity="warning", file="cart/events.json", message="was there", existing=True),
+        Finding(code="elsewhere", severity="warning", file="login/events.json", message="not ours"),
+        Finding(code="own", severity="warning", file="cart/events.json", message="look at this"),
+    )
+    said = body(made=content(report=ValidationReport(findings=findings)))
+    assert "0 errors, 1 warning (2 more were there before or are in files that this does not touch)" in said
+    assert "look at this" in said
+    assert "was there" not in said
+    assert "not ours" not in said
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
