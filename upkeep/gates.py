@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -49,7 +49,9 @@ _MISSING = re.compile(
     r"|^make: \*\*\* .* Error 127$",
     re.MULTILINE,
 )
+# Of a toolchain's folder: what holds nothing else, and settings that may hold some.
 _CREDENTIALS = ("credentials", "credentials.toml", ".netrc", ".git-credentials", ".npmrc", ".pypirc", ".ssh", ".gnupg")
+_SETTINGS = ("config", "config.toml", "settings.xml", "gradle.properties", "auth.json", ".yarnrc.yml", "pip.conf")
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
 _NETWORK_VARIABLES = (
     *(
@@ -168,7 +170,7 @@ class Gates:
             network=network,
             uncounted_memory=True,
             hide=frozenset(),
-            hidden=tuple(folder / name for folder in mounts for name in _CREDENTIALS if (folder / name).exists()),
+            hidden=tuple(path for folder in mounts for path in _secrets_of(folder)),
             git="read",
             limits=self.limits,
         )
@@ -219,6 +221,16 @@ class Gates:
         """Where a verdict is kept: outside of what a gate can write."""
         same = [tree_id, gate.run, gate.prepare, gate.directory, *map(str, self.mounts)]
         return self.cache / "verdicts" / f"{hashlib.sha256(json.dumps(same).encode()).hexdigest()}.json"
+
+
+def _secrets_of(toolchain: Path) -> Iterator[Path]:
+    """Files and folders of a toolchain that no gate may see. What of its settings names a mirror is in the gate's home,
+    without the rest."""
+    yield from (path for name in _CREDENTIALS if (path := toolchain / name).exists())
+    for name in _SETTINGS:
+        path = toolchain / name
+        if path.is_file() and _SECRET_LINE.search(path.read_text(errors="replace")):
+            yield path
 
 
 def _reachable(outside: Mapping[str, str]) -> dict[str, str]:

@@ -102,14 +102,18 @@ class TestSight:
         monkeypatch.setenv("PIP_INDEX_URL", "https://user:CANARY-ENV@host/simple")
         monkeypatch.setenv("HTTPS_PROXY", "http://user:CANARY-ENV@proxy:3128")
         (gates.mounts[0] / "credentials.toml").write_text("CANARY-FILE")
+        (gates.mounts[0] / "config.toml").write_text("[registry]\ntoken = 'CANARY-FILE'\n")
+        (gates.mounts[0] / "settings.xml").write_text("<mirror>https://mirror.test/maven</mirror>\n")
         (gates.home / ".npmrc").write_text("registry=https://mirror.test/\n//mirror.test/:_authToken=CANARY-FILE\n")
         (gates.home / "secret").write_text("CANARY-FILE")
-        look = f"env; cat /proc/*/environ; cat {gates.mounts[0]}/credentials.toml {gates.home}/secret ~/.npmrc; true"
+        files = f"{gates.mounts[0]}/*.* {gates.home}/secret ~/.npmrc"
+        look = f"env; cat /proc/*/environ; cat {files}; true"
         result = ran(gates, look, prepare=look)
         assert result.verdict == "pass"
         said = "".join(path.read_text(errors="replace") for path in gates.outputs.glob("*.txt"))
         assert "CANARY" not in said
         assert said.count("registry=https://mirror.test/") == 2
+        assert said.count("https://mirror.test/maven") == 2, "settings without a secret are seen"
 
     def test_toolchains_are_on_the_path_and_read_only(self, gates: Gates) -> None:
         program = gates.mounts[0] / "bin" / "house-lint"

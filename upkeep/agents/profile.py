@@ -227,7 +227,7 @@ class Profile:
                 f"limits      {limits.processes} processes, {limits.memory // MIB} MiB memory, files of "
                 f"{limits.file // MIB} MiB, growth of {limits.disk // MIB} MiB, {limits.open_files} open files",
                 f"starts in   {self.directory}",
-                f"hidden      {' '.join(sorted(self._names()))}, at any depth",
+                f"hidden      {self._hidden_names()}",
                 "environment",
                 *(f"  {name}={value}" for name, value in sorted(self.variables().items())),
                 "mounts (nothing else exists)",
@@ -245,6 +245,10 @@ class Profile:
             return f"all system calls may be made: there is no filter for {platform.machine()}"
         refused = "namespaces, mounts, keys, kernel programs, io_uring, sockets but unix, inet and netlink"
         return f"refused are {refused}" + ("" if self.uncounted_memory else ", memory of no process")
+
+    def _hidden_names(self) -> str:
+        names = f"{' '.join(sorted(self._names()))}, at any depth" if self._names() else "nothing by its name"
+        return names if self.git == "hidden" else f"{names}; .git is read-only"
 
     def _names(self) -> frozenset[str]:
         return self.hide | {".git"} if self.git == "hidden" else self.hide
