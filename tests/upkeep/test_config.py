@@ -201,6 +201,16 @@ def test_an_unknown_watch_names_the_nearest(write: Callable[[str], Path]) -> Non
     assert caught.value.reason == "config.unknown_watch"
 
 
+def test_relevance_by_calls_needs_calls(write: Callable[[str], Path]) -> None:
+    with pytest.raises(ConfigError, match="relevance: calls"):
+        load(
+            write(
+                "watches:\n  app:\n    upstream: {url: u}\n    target: {url: t, forge: here, repo: o/r}\n"
+                "    relevance: calls\n"
+            )
+        )
+
+
 def test_the_contract_of_the_design_is_accepted_whole(write: Callable[[str], Path]) -> None:
     write(
         """\

@@ -172,7 +172,9 @@ def _weigh(desk: Desk, change_set: ChangeSet) -> ChangeSet:
             reason = f"{tried} attempts at head {change_set.head[:12]} failed; it is tried again when the head moves, "
             reason += f"or by `upkeep update {desk.name} --retry`"
             return change_set.model_copy(update={"decision": "given_up", "reason": reason})
-    if desk.watch.relevance == "calls" and change_set.kind != "bootstrap" and Upstream(desk, change_set).delta.empty:
+    # A model may see what the scan cannot; the offline agent knows nothing else.
+    relevance = desk.watch.relevance or ("any" if desk.agent.writes_with_model else "calls")
+    if relevance == "calls" and change_set.kind != "bootstrap" and Upstream(desk, change_set).delta.empty:
         reason = "no analytics call was added, moved, changed or removed"
         return change_set.model_copy(update={"decision": "irrelevant", "reason": reason})
     return change_set

@@ -57,3 +57,9 @@ class Watch(Section):
     attempts: int = Field(default=3, gt=0)
     scan: ScanSettings = ScanSettings()
     guardrails: Guardrails = Guardrails()
+
+    @model_validator(mode="after")
+    def scan_where_calls_count(self) -> Watch:
+        if self.relevance == "calls" and not self.scan.root:
+            raise ValueError("`relevance: calls` goes by what the scan sees: say under `scan` which calls there are")
+        return self

@@ -124,13 +124,21 @@ def test_a_declined_pull_request_is_not_recreated_and_its_content_not_proposed_a
     assert "cart opened" not in found
 
 
-def test_commits_without_any_effect_are_processed_and_covered_by_the_next_range(pair: Pair) -> None:
+@pytest.mark.parametrize(
+    ("relevance", "outcome", "reason"), [("any", "nothing_new", "no_change"), ("calls", "skipped", "not_relevant")]
+)
+def test_commits_without_any_effect_are_processed_and_covered_by_the_next_range(
+    pair: Pair, relevance: str, outcome: str, reason: str
+) -> None:
+    if relevance == "any":  # `calls` is what holds for the offline agent
+        pair.config.write_text(pair.config.read_text() + "    relevance: any\n")
     pair.update()
     pair.persons.merges(1)
     first = recorded(pair)
     quiet = pair.push({"README.md": "# Ferry, improved\n"})
     done = pair.update()
-    assert (done.outcome, done.reason) == ("nothing_new", "no_change")
+    assert (done.outcome, done.reason) == (outcome, reason)
+    assert (done.content is None) == (relevance == "calls")
     with pair.database.session() as session:
         assert read_watch(session, "ferry").last_processed_commit == quiet
     pair.push({CART: cart("cart opened")})
