@@ -1,8 +1,8 @@
 """Every error that Upkeep raises on purpose.
 
 What belongs here: exception classes, each with a stable `code`, an exit code for the command line, whether trying again
-may help (`transient`), and a `remedy`: one sentence that says what to do next. What does not: formatting for a terminal
-(`cli/`), and anything that decides when to raise.
+may help (`transient`), and a `remedy`: one sentence that says what to do next, never none. What does not: formatting
+for a terminal (`cli/`), and anything that decides when to raise.
 
 An error carries facts, never secrets: whoever builds the message redacts first (`upkeep.redaction.Redactor`).
 
@@ -44,18 +44,19 @@ from typing import Any, ClassVar
 class UpkeepError(Exception):
     """Base of all errors raised on purpose.
 
-    `message` is one sentence for a person, `remedy` one sentence that says what to do next (may be empty where
-    there is nothing to do), `code` a stable dotted name for machines, `details` plain JSON values for reports.
+    `message` is one sentence for a person, `remedy` one sentence that says what to do next (without one the class's own
+    `next_step`), `code` a stable dotted name for machines, `details` plain JSON values for reports.
     """
 
     code: ClassVar[str] = "upkeep"
+    next_step: ClassVar[str] = "`upkeep doctor` checks this machine; mend what the message names, and run it again."
     exit_code: ClassVar[int] = 1
     transient: ClassVar[bool] = False
 
     def __init__(self, message: str, *, remedy: str = "", code: str | None = None, **details: Any) -> None:
         super().__init__(message)
         self.message = message
-        self.remedy = remedy
+        self.remedy = remedy or type(self).next_step
         self.reason = code or type(self).code
         self.details = details
 
@@ -75,6 +76,7 @@ class UpkeepError(Exception):
 
 class ConfigError(UpkeepError):
     code = "config"
+    next_step = "Correct the configuration; `upkeep config check` says whether it is right."
 
 
 class ProcessError(UpkeepError):
@@ -92,15 +94,18 @@ class CommandFailed(ProcessError):
 class CommandTimeout(ProcessError):
     code = "process.timeout"
     transient = True
+    next_step = "Run it again; if it hangs again, see what the machine or the network is busy with."
 
 
 class GitError(UpkeepError):
     code = "git"
+    next_step = "Mend what git names, and run it again: nothing is lost."
 
 
 class RemoteUnavailable(GitError):
     code = "git.remote_unavailable"
     transient = True
+    next_step = "Try again when the remote answers: what happened is looked up first."
 
 
 class RepositoryNotReady(GitError):
@@ -117,11 +122,13 @@ class PushRefused(GitError):
 
 class ForgeError(UpkeepError):
     code = "forge"
+    next_step = "Mend what the forge names, and run it again: nothing is done twice."
 
 
 class ForgeUnavailable(ForgeError):
     code = "forge.unavailable"
     transient = True
+    next_step = "Try again later: what happened is looked up first, and nothing is done twice."
 
 
 class RateLimited(ForgeError):
@@ -158,21 +165,25 @@ class LockError(UpkeepError):
 class LockLost(LockError):
     code = "locked.lost"
     transient = True
+    next_step = "Run it again: nothing was pushed or recorded after the lock was lost."
 
 
 class ContentInvalid(UpkeepError):
     code = "content.invalid"
     exit_code = 2
+    next_step = "Read the findings; `upkeep validate` finds them again in the folder."
 
 
 class GuardrailRefused(UpkeepError):
     code = "guardrail.refused"
     exit_code = 3
+    next_step = "Read the findings; raise the limit in upkeep.yaml if the change is as it should be."
 
 
 class AgentError(UpkeepError):
     code = "agent.failed"
     exit_code = 4
+    next_step = "Read the transcript; `--retry` asks the agent again."
 
 
 class AgentTimedOut(AgentError):
@@ -185,7 +196,9 @@ class AgentSaidNothing(AgentError):
 
 class BudgetExhausted(AgentError):
     code = "agent.budget"
+    next_step = "Raise the limit under `budgets` in upkeep.yaml, or wait until the day or month is over."
 
 
 class RunCancelled(UpkeepError):
     code = "cancelled"
+    next_step = "Nothing is lost: start it again when it may run."

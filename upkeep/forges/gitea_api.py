@@ -352,7 +352,7 @@ def _refusal(status: int, headers: Mapping[str, str], content: bytes, what: str)
             remedy="Check the name; a private repository that the account cannot see looks the same.",
         )
     code, remedy = {
-        409: ("forge.conflict", ""),
+        409: ("forge.conflict", "Try again: the forge was busy with the same thing."),
         423: ("forge.archived", "The repository is archived: nothing can be changed in it until it is unarchived."),
         422: ("forge.invalid", ""),
     }.get(status, ("forge", ""))
