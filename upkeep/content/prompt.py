@@ -34,8 +34,9 @@ _READS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Assignment:
-    """One try. `instructions` is a path in the target repository, None for the packaged ones; `reads` are the folders
-    that the agent may read beside its own, by name; `findings` are what its previous try left wrong."""
+    """One try. `instructions` is a path in the target repository, None for the packaged ones; `copy` is where else they
+    lie, if a sandbox hides that path; `reads` are the folders that the agent may read beside its own, by name;
+    `findings` are what its previous try left wrong."""
 
     watch: str
     content: str
@@ -45,6 +46,7 @@ class Assignment:
     head: str
     commits: Sequence[CommitLine] = ()
     commit_count: int = 0
+    copy: Path | None = None
     reads: Mapping[str, Path] = field(default_factory=dict)
     findings: Sequence[Finding] = ()
 
@@ -68,7 +70,10 @@ def build_prompt(assignment: Assignment) -> str:
 
 
 def _task(assignment: Assignment) -> str:
-    if assignment.instructions is not None:
+    if assignment.copy is not None:
+        source = f"Your instructions are in `{assignment.copy}`, a copy of this repository's own "
+        source += f"`{assignment.instructions}`: read them first."
+    elif assignment.instructions is not None:
         source = f"Your instructions are in `{assignment.instructions}` in this repository: read them first."
     else:
         source = "This repository has no instructions of its own; those packaged with Upkeep end this prompt."

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pydantic import SecretStr
@@ -20,6 +20,7 @@ from upkeep.agents import folders
 from upkeep.agents.asking import read_answer
 from upkeep.agents.base import AgentResult, AgentTask, Usage
 from upkeep.agents.harvest import Entry, Refusal, harvest, snapshot
+from upkeep.agents.profile import AGENT_FILES
 from upkeep.content import coverage, evidence, proposal
 from upkeep.content.author import author
 from upkeep.content.compare import ContentDelta, compare
@@ -40,6 +41,8 @@ from upkeep.guardrails.review import review
 
 CORRECTIONS = 2
 """How often a model gets its findings back."""
+
+_COPY = "instructions.md"
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,9 @@ class Writer:
         if described is not None:
             patch = self.desk.upstream.patch(described, self.change_set.head)
             (context / "upstream.patch").write_bytes(patch)
+        if self._hidden:
+            text = self.desk.target.read(self.change_set.start_sha, self.instructions or "")
+            (context / _COPY).write_bytes(text or b"")
 
     def _ask(self, folder: Path, tries: int, findings: list[Finding]) -> UpdateSummary:
         desk = self.desk
@@ -157,6 +163,7 @@ class Writer:
             head=change_set.head,
             commits=change_set.commits,
             commit_count=change_set.commit_count,
+            copy=folder / "context" / _COPY if self._hidden else None,
             reads={name: folder / name for name in ("upstream", "context") if (folder / name).is_dir()},
             findings=tuple(findings) if tries > 1 else (),
         )
@@ -168,6 +175,12 @@ class Writer:
         if path is not None and self.desk.target.read(self.change_set.start_sha, path) is not None:
             return path
         return None
+
+    @property
+    def _hidden(self) -> bool:
+        """Whether the instructions have a name by which a CLI would take orders of the repository unasked: sandboxes
+        hide those."""
+        return self.instructions is not None and not AGENT_FILES.isdisjoint(PurePosixPath(self.instructions).parts)
 
     def _offline(self, work: Path) -> dict[str, Any]:
         """What the engine `scan` does instead of asking a model."""
