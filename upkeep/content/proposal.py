@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from upkeep.content.claims import differences
 from upkeep.content.compare import ContentDelta, FlowDelta
 from upkeep.content.records import ChangeSet, GeneratedContent
 from upkeep.content.report import Finding
@@ -25,6 +26,7 @@ _EVENTS_SHOWN = (25, 10, 4, 0)
 """How much of each list is shown: the first that lets the body fit, the block for machines included."""
 _COMMITS_SHOWN = 20
 _FINDINGS_SHOWN = 20
+_LISTED = 10
 
 
 @dataclass(frozen=True)
@@ -217,7 +219,24 @@ def _author(content: GeneratedContent) -> str:
     if content.summary.doubts:
         doubts = [f"- {text.inline(doubt, limit=600)}" for doubt in content.summary.doubts[:_FINDINGS_SHOWN]]
         lines += ["", "Its doubts:", "", *doubts]
+    if differs := _differences(content):
+        lines += ["", "Its own lists differ from the change:", "", *differs]
     return "\n".join(lines)
+
+
+def _differences(content: GeneratedContent) -> list[str]:
+    found = differences(content.summary, content.delta)
+    lines = []
+    for events, words in (
+        (found.claimed_added, "said to be added, and not in the change"),
+        (found.claimed_removed, "said to be removed, and still there or never there"),
+        (found.unsaid_added, "added, and not said"),
+        (found.unsaid_removed, "removed, and not said"),
+    ):
+        if events:
+            names = ", ".join(f"{text.code(name)} ({text.code(flow)})" for flow, name in events[:_LISTED])
+            lines.append(f"- {words}: {names}{''.join(_more(len(events) - _LISTED, ' and {} more'))}")
+    return lines
 
 
 def _checks(content: GeneratedContent) -> str:

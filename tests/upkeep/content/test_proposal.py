@@ -17,7 +17,7 @@ from upkeep.content.compare import ContentDelta, DiagramChange, EventChange, Eve
 from upkeep.content.proposal import Web, web_of
 from upkeep.content.records import ChangeSet, CommitLine, GeneratedContent
 from upkeep.content.report import Finding, ValidationReport
-from upkeep.content.summary import UnassignedEvent, UpdateSummary
+from upkeep.content.summary import EventRef, RenamedEvent, UnassignedEvent, UpdateSummary
 from upkeep.forges.base import PullRequest
 from upkeep.forges.text import BODY_LIMIT, size
 from upkeep.guardrails.report import Check, GuardrailReport
@@ -124,6 +124,25 @@ def test_what_is_said_about_its_base_follows_the_range() -> None:
     stacked = body(change_set(stacked_on=pull(4), supersedes=(pull(5),)))
     assert "Builds on [#4](../pull/4)" in stacked
     assert "Supersedes [#5](../pull/5)" in stacked
+
+
+def test_an_authors_lists_are_held_against_the_change() -> None:
+    honest = UpdateSummary(
+        events_added=[EventRef(flow="cart", name="cart opened"), EventRef(flow="cart", name="b")],
+        events_removed=[EventRef(flow="cart", name="cart gone"), EventRef(flow="cart", name="a")],
+    )
+    assert "differ from the change" not in body(made=content(summary=honest))
+    other = UpdateSummary(
+        events_added=[EventRef(flow="cart", name=f"<i>{number}</i> @ada") for number in range(12)],
+        events_renamed=[RenamedEvent(flow="cart", before="a", after="b")],
+        events_removed=[EventRef(flow="cart", name="cart gone"), EventRef(flow="pay", name="never there")],
+    )
+    said = body(made=content(summary=other))
+    assert "- said to be added, and not in the change: `<i>0</i> @ada` (`cart`)" in said
+    assert "and 2 more" in said
+    assert "- said to be removed, and still there or never there: `never there` (`pay`)" in said
+    assert "- added, and not said: `cart opened` (`cart`)" in said
+    assert "- removed, and not said" not in said
 
 
 def test_an_agent_without_sandbox_is_said() -> None:
