@@ -21,7 +21,8 @@ from mcp import Client, StdioServerParameters, stdio_client
 from cli.mcp_server import server
 from tests.support.hub import HubTerminal
 from tests.support.hub import hub as hub
-from tests.support.web_server import SECONDS, UPKEEP, new_token, served, until
+from tests.support.waiting import until
+from tests.support.web_server import SECONDS, UPKEEP, new_token, served
 from upkeep.database.server import Database
 from upkeep.sync import registry
 from upkeep.sync.dispatch import Dispatch

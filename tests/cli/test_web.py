@@ -15,7 +15,8 @@ import pytest
 
 from tests.support.hub import HubTerminal
 from tests.support.hub import hub as hub
-from tests.support.web_server import SECONDS, UPKEEP, Served, new_token, served, until
+from tests.support.waiting import until
+from tests.support.web_server import SECONDS, UPKEEP, Served, new_token, served
 from upkeep.database import schema
 from upkeep.database.server import connect
 

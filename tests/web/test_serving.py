@@ -14,7 +14,8 @@ from contextlib import closing
 import httpx
 import pytest
 
-from tests.support.web_server import SECONDS, until
+from tests.support.waiting import until
+from tests.support.web_server import SECONDS
 from upkeep.errors import ConfigError
 from web.serving import host_names, is_loopback, listen, url_of
 
