@@ -184,6 +184,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._reply(401, {"WWW-Authenticate": 'Basic realm="Gitea"'}, b"Unauthorized", "text/plain")
         elif pushes and login in found.readers:
             self._reply(403, {}, b"Forbidden", "text/plain")
+        elif fault is not None and fault.drop and not fault.after:
+            self.close_connection = True
         elif fault is not None and not fault.after:
             self._reply(fault.status, fault.headers, fault.message.encode(), "text/plain")
         else:

@@ -12,6 +12,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -19,9 +20,18 @@ import pytest
 from tests.support import updates
 from tests.support.updates import CART, REPO, Pair, cart, make_pair
 from upkeep.content.ranges import BRANCH_PREFIX
+from upkeep.database.events import open_runs
 from upkeep.database.locks import holder_of
 from upkeep.database.state import read_watch
-from upkeep.errors import DatabaseUnavailable, ForgeError, LockError, LockLost, RateLimited, UpkeepError
+from upkeep.errors import (
+    DatabaseUnavailable,
+    ForgeError,
+    LockError,
+    LockLost,
+    RateLimited,
+    RemoteUnavailable,
+    UpkeepError,
+)
 from upkeep.forges.base import PullRequest
 from upkeep.forges.registry import open_forge
 
@@ -45,12 +55,14 @@ def pulls(pair: Pair) -> list[PullRequest]:
     return open_forge(pair.settings.watch("ferry").target.forge, pair.settings, pair.database).pull_requests(REPO)
 
 
-def promises_hold(pair: Pair, old: PullRequest | None = None) -> None:
-    """At most one pull request a head, state not ahead of the forge, lock free, main untouched by us."""
+def promises_hold(pair: Pair) -> None:
+    """At most one pull request a head, state not ahead of the forge, no run without an end, lock free, main untouched
+    by us."""
     heads = [each.head_branch for each in pulls(pair)]
     assert len(heads) == len(set(heads))
     with pair.database.session() as session:
         known = read_watch(session, "ferry").last_processed_commit
+        assert open_runs(session) == []
     if known is not None:
         assert BRANCH_PREFIX + known in heads
     assert holder_of(pair.database, "watch:ferry") is None
@@ -127,11 +139,21 @@ def test_a_live_holder_is_never_overridden_not_even_by_force(pair: Pair) -> None
 @pytest.mark.parametrize(
     ("route", "what"),
     [
-        ("POST /repos/.*/pulls$", {"status": 500}),
-        ("POST /repos/.*/pulls$", {"status": 502, "after": True}),
         ("POST /repos/.*/pulls$", {"drop": True, "after": True}),
-        ("GET /repos/.*/pulls", {"status": 503}),
         ("PATCH /repos/.*/pulls/", {"status": 409}),
+        *(
+            pytest.param(route, what, marks=pytest.mark.long)
+            for route, what in [
+                ("POST /repos/.*/pulls$", {"status": 409}),
+                ("POST /repos/.*/pulls$", {"status": 422}),
+                ("POST /repos/.*/pulls$", {"status": 500}),
+                ("POST /repos/.*/pulls$", {"status": 502, "after": True}),
+                ("GET /repos/.*/pulls", {"status": 503}),
+                ("PATCH /repos/.*/pulls/", {"status": 422}),
+                ("PATCH /repos/.*/pulls/", {"status": 502, "after": True}),
+                ("PATCH /repos/.*/pulls/", {"drop": True, "after": True}),
+            ]
+        ),
     ],
 )
 def test_a_forge_in_trouble_ends_in_one_pull_request(remote_pair: Pair, route: str, what: dict[str, object]) -> None:
@@ -145,6 +167,24 @@ def test_a_forge_in_trouble_ends_in_one_pull_request(remote_pair: Pair, route: s
     promises_hold(remote_pair)
     remote_pair.update()
     finished(remote_pair)
+
+
+@pytest.mark.parametrize("what", [{"drop": True, "after": True}, {"drop": True, "times": 9}])
+def test_a_network_that_drops_during_the_push_ends_in_one_pull_request(gitea_pair: Pair, what: dict[str, Any]) -> None:
+    gitea_pair.update()
+    gitea_pair.push({CART: cart("cart opened")})
+    fault = gitea_pair.network.fault("POST .*/git-receive-pack", **what)
+    if what.get("after"):
+        gitea_pair.update()
+    else:  # curl repeats a request that got no answer
+        with pytest.raises(RemoteUnavailable):
+            gitea_pair.update()
+        assert set(gitea_pair.branches()) == {"main", pulls(gitea_pair)[0].head_branch}
+    assert fault.times < what.get("times", 1)
+    fault.times = 0
+    promises_hold(gitea_pair)
+    gitea_pair.update()
+    finished(gitea_pair)
 
 
 def test_a_rate_limit_is_told_with_its_wait_and_cured_by_the_next_run(remote_pair: Pair) -> None:
@@ -169,9 +209,14 @@ def test_an_update_takes_at_most_four_forge_calls(remote_pair: Pair) -> None:
     assert len(requests) - seen <= 4
 
 
-def test_a_database_that_goes_away_in_the_middle_loses_nothing(pair: Pair, database_url: str) -> None:
+@pytest.mark.parametrize("at", ["write", "push", "create", "close", "state"])
+def test_a_database_that_goes_away_in_the_middle_loses_nothing(gitea_pair: Pair, database_url: str, at: str) -> None:
+    gitea_pair.update()
+    before = set(gitea_pair.branches())
+    gitea_pair.push({CART: cart("cart opened")})
+
     def cut(step: str) -> None:
-        if step == "push":
+        if step == at:
             with psycopg.connect(database_url, autocommit=True) as own:
                 # Clients only: an autovacuum worker belongs to the superuser, and terminating it is refused.
                 own.execute(
@@ -180,10 +225,11 @@ def test_a_database_that_goes_away_in_the_middle_loses_nothing(pair: Pair, datab
                 )
 
     with pytest.raises((LockLost, DatabaseUnavailable)):
-        pair.update(before=cut)
-    assert set(pair.branches()) == {"main"}
-    pair.update()
-    finished(pair)
+        gitea_pair.update(before=cut)
+    if at in ("write", "push"):
+        assert set(gitea_pair.branches()) == before
+    gitea_pair.update()
+    finished(gitea_pair)
 
 
 def test_a_full_disk_is_an_error_that_says_so_and_the_next_run_works(
