@@ -33,10 +33,11 @@ def show(name: Name, json: Json = False) -> None:
 
     Example: `upkeep state show my-app --json`
     """
+    from upkeep.content.watching import last_run
     from upkeep.database.state import read_watch
 
     with _watch(name) as (_, database), database.session() as session:
-        known = read_watch(session, name)
+        known = last_run(session, read_watch(session, name))
     _tell(known, json=json)
 
 

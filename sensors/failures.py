@@ -16,7 +16,7 @@ from dagster import (
 from resources.database import open_database
 from upkeep.config import Settings
 from upkeep.database import events
-from upkeep.database.events import EventType, Outcome, Reason
+from upkeep.database.events import Outcome
 from upkeep.database.server import Database
 
 OUTCOMES = {DagsterRunStatus.FAILURE: Outcome.KILLED, DagsterRunStatus.CANCELED: Outcome.CANCELLED}
@@ -51,16 +51,4 @@ def _sensor(settings: Settings, status: DagsterRunStatus) -> SensorDefinition:
 def close_run(database: Database, run_id: str, outcome: Outcome) -> bool:
     """Record the end of a run that has none; False where it has one. A run without events was none of ours."""
     with database.session() as session:
-        started = next((event for event in events.open_runs(session) if event.run_id == run_id), None)
-        if started is None:
-            return False
-        events.record(
-            session,
-            system=started.system,
-            subject=started.subject,
-            type=EventType.RUN_ENDED,
-            run_id=run_id,
-            outcome=outcome,
-            reason=Reason.PROCESS_GONE,
-        )
-    return True
+        return events.close(session, run_id, outcome)

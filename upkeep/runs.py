@@ -44,8 +44,10 @@ def outcome_of(error: BaseException) -> tuple[Outcome, str]:
             return outcome, error.reason
     if isinstance(error, UpkeepError):
         return Outcome.FAILED, error.reason
+    if isinstance(error, Exception):
+        return Outcome.FAILED, Reason.UNEXPECTED
     # Ctrl-C, SystemExit and Dagster's interrupt are no Exceptions: somebody stopped the run.
-    return (Outcome.FAILED, Reason.UNEXPECTED) if isinstance(error, Exception) else (Outcome.CANCELLED, "interrupted")
+    return Outcome.CANCELLED, Reason.INTERRUPTED
 
 
 class Run:

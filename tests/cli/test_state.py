@@ -59,6 +59,12 @@ def test_state_and_explanation_follow_an_update(pair: Pair) -> None:
     plain = upkeep(pair, "state", "show", WATCH).stdout
     assert f"lastProcessedCommit: {head}" in plain
 
+    pair.upstream.git("update-ref", "-d", "refs/heads/main")
+    assert upkeep(pair, "update", WATCH).returncode == 1
+    later = json.loads(upkeep(pair, "state", "show", WATCH, "--json").stdout)
+    assert (later["lastProcessedCommit"], later["lastRunStatus"]) == (head, "failed")
+    assert later["lastRunAt"] > known["lastRunAt"]
+
 
 def test_lost_state_is_rebuilt_from_the_forge(pair: Pair) -> None:
     assert upkeep(pair, "update", WATCH).returncode == 0

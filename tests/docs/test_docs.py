@@ -13,6 +13,7 @@ from markdown_it import MarkdownIt
 
 from cli.main import command_line
 from upkeep.config import load
+from upkeep.database.events import Reason
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
@@ -88,6 +89,11 @@ def test_every_configuration_that_is_shown_is_valid(
         path = tmp_path / f"{number}.yaml"
         path.write_text(block)
         assert load(path).source == path
+
+
+def test_every_reason_of_a_run_is_explained() -> None:
+    page = (ROOT / "docs" / "updater.md").read_text()
+    assert [reason.value for reason in Reason if f"`{reason.value}`" not in page] == []
 
 
 def test_make_targets_that_the_readme_names_exist() -> None:

@@ -195,6 +195,8 @@ def settle(desk: Desk, change_set: ChangeSet, content: GeneratedContent | None =
     A head that was given up stays unprocessed. Old pull requests that a crash left open are closed now.
     """
     outcome, reason = (Outcome.NOTHING_NEW, Reason.NO_CHANGE) if content else _SETTLED[change_set.decision]
+    if change_set.pull_request is not None and change_set.pull_request.state == "merged":
+        reason = Reason.PULL_REQUEST_MERGED
     if not desk.dry_run and change_set.decision != "given_up":
         _close_leftovers(desk, change_set)
         with desk.database.session() as session:
@@ -294,20 +296,31 @@ def _proposal(
     )
 
 
+_PUBLISHED: dict[publishing.Outcome, tuple[Outcome, Reason]] = {
+    "created": (Outcome.DONE, Reason.CREATED),
+    "adopted": (Outcome.DONE, Reason.ADOPTED),
+    "merged": (Outcome.NOTHING_NEW, Reason.PULL_REQUEST_MERGED),
+    "declined": (Outcome.SKIPPED, Reason.PULL_REQUEST_DECLINED),
+    "nothing": (Outcome.NOTHING_NEW, Reason.NO_CHANGE),
+}
+"""The last three: a person was quicker, at the very moment of publishing."""
+
+
 def _record(desk: Desk, change_set: ChangeSet, content: GeneratedContent, published: publishing.Publication) -> None:
     """State and events in one transaction, after the forge has it all."""
     pull_request = published.pull_request
     made = {"created": EventType.PR_CREATED, "adopted": EventType.PR_ADOPTED}.get(published.outcome)
+    outcome, reason = _PUBLISHED[published.outcome]
     with desk.database.session() as session:
         if made is not None and pull_request is not None:
             updated_at = pull_request.updated_at.isoformat()
             _event(desk, session, made, url=pull_request.url, updated_at=updated_at)
         for each in published.superseded:
             _event(desk, session, EventType.PR_SUPERSEDED, url=each.url)
-        _write_state(desk, session, change_set.head, Outcome.DONE, published.outcome, pull_request)
+        _write_state(desk, session, change_set.head, outcome, reason, pull_request)
     desk.run.finish(
-        Outcome.DONE,
-        published.outcome,
+        outcome,
+        reason,
         head=change_set.head,
         base=change_set.base,
         pr_url=pull_request.url if pull_request else None,
@@ -368,5 +381,5 @@ def rebuild_state(settings: Settings, name: str, database: Database) -> state.Wa
             with database.session() as session:
                 run.lock.fence(session)
                 state.write_watch(session, rebuilt, run_id=run_id, event=EventType.STATE_REBUILT)
-        run.finish(Outcome.DONE, "state_rebuilt")
+        run.finish(Outcome.DONE, Reason.STATE_REBUILT)
     return rebuilt

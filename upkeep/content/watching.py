@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from pydantic import BaseModel, ConfigDict
+from sqlalchemy.orm import Session
 
 from upkeep.config import Settings
 from upkeep.content.desk import upstream_branch
 from upkeep.database import events, state
-from upkeep.database.events import Reason
-from upkeep.database.locks import holder_of
+from upkeep.database.events import Outcome, Reason
+from upkeep.database.locks import here, holder_of, proven_dead
 from upkeep.database.server import Database
 from upkeep.database.state import WatchState
-from upkeep.errors import UpkeepError
+from upkeep.errors import LockError, UpkeepError
 from upkeep.forges.registry import credentials_for
 from upkeep.heads import HeadRequest, HeadResult, poll
 
@@ -74,6 +75,17 @@ def poll_heads(settings: Settings, *, deadline: float) -> dict[str, HeadResult]:
     return results | poll(requests, deadline=deadline)
 
 
+def last_run(session: Session, known: WatchState) -> WatchState:
+    """The state with time, outcome and reason of the last run that ended, however it ended: the state itself is written
+    only by runs that were done with a head. Of a state that was rebuilt after the events were lost, what it holds."""
+    ended = events.last_end(session, "content", f"watch:{known.watch}")
+    if ended is None or (known.last_run_at is not None and known.last_run_at > ended.at):
+        return known
+    outcome = Outcome(ended.summary.get("outcome", Outcome.SKIPPED))
+    said = {"last_run_at": ended.at, "last_run_status": outcome, "reason": ended.summary.get("reason")}
+    return known.model_copy(update=said)
+
+
 class Explanation(BaseModel):
     """Why nothing happened (or what will): `code` of the closed list of reasons or of an error, `lines` for people."""
 
@@ -94,28 +106,29 @@ def explain(settings: Settings, name: str, database: Database) -> Explanation:
     watch = settings.watch(name)
     with database.session() as session:
         known = state.read_watch(session, name)
+        ended = last_run(session, known)
         history = events.of_subject(session, "content", f"watch:{name}", limit=200)
     one = settings.model_copy(update={"watches": {name: watch}})
     head = poll_heads(one, deadline=20).get(name)
-    lines: list[str] = []
-    code = ""
+    holder = holder_of(database, f"watch:{name}")
+    killed = holder is not None and proven_dead(holder, here())
     if head is None or head.sha is None:
-        error = head.error if head is not None else None
-        code = error.reason if isinstance(error, UpkeepError) else Reason.UPSTREAM_UNAVAILABLE
-        lines.append(
-            f"The upstream's branch {watch.upstream.branch} could not be read: {error or 'no answer in time'}."
-        )
-        if isinstance(error, UpkeepError) and error.remedy:
-            lines.append(error.remedy)
+        code, lines = _unread(watch.upstream.branch, head)
     else:
         verdict = wanted(settings, name, head.sha, known, datetime.now(UTC))
-        code = verdict.code or "run_wanted"
-        lines.append(f"The upstream's branch {watch.upstream.branch} is at {head.sha[:12]} now.")
-        lines.append(f"A run is wanted: {verdict.reason}." if verdict.run else f"No run is wanted: {verdict.reason}.")
-    lines += _state_lines(known)
-    if (holder := holder_of(database, f"watch:{name}")) is not None:
+        lines = [f"The upstream's branch {watch.upstream.branch} is at {head.sha[:12]} now."]
+        if holder is not None and not killed and verdict.code != Reason.HEAD_PROCESSED:
+            # Its attempt counts from its begin on, and has not failed.
+            code = LockError.code
+            lines.append("A run works on the watch now.")
+        else:
+            code = verdict.code or "run_wanted"
+            lines.append(f"{'A' if verdict.run else 'No'} run is wanted: {verdict.reason}.")
+    if holder is not None and killed:
+        lines.append(f"A run was killed: {holder.words}. Its lock is free: the next run takes it over.")
+    elif holder is not None:
         lines.append(f"The watch is locked: {holder.words}.")
-    lines += _history_lines(history)
+    lines += [*_state_lines(ended), *_history_lines(history)]
     if code == "run_wanted":
         lines.append(f"If no run starts: is `upkeep up` running? `upkeep update {name}` does it now.")
     return Explanation(
@@ -127,13 +140,22 @@ def explain(settings: Settings, name: str, database: Database) -> Explanation:
     )
 
 
+def _unread(branch: str, head: HeadResult | None) -> tuple[str, list[str]]:
+    """Code and lines for a branch whose head could not be read."""
+    error = head.error if head is not None else None
+    lines = [f"The upstream's branch {branch} could not be read: {error or 'no answer in time'}."]
+    if not isinstance(error, UpkeepError):
+        return Reason.UPSTREAM_UNAVAILABLE, lines
+    return error.reason, [*lines, error.remedy] if error.remedy else lines
+
+
 def _state_lines(known: WatchState) -> list[str]:
     if known.last_run_at is None and not known.attempts:
         return ["No run of this watch is recorded yet."]
     lines = []
     if known.last_run_at is not None:
         ago = _span(datetime.now(UTC) - known.last_run_at)
-        said = f"The last finished run, {ago} ago, ended as {known.last_run_status}"
+        said = f"The last run ended {ago} ago as {known.last_run_status}"
         lines.append(said + (f" ({known.reason})." if known.reason else "."))
     if known.last_pr_url:
         lines.append(f"Its newest pull request: {known.last_pr_url}")

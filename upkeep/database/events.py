@@ -76,20 +76,24 @@ class Outcome(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a run did nothing, or why it failed. A code of an UpkeepError may stand in its place."""
+    """What came of a run, or why nothing did. In its place may stand the code of what stopped it: of an UpkeepError, a
+    finding of the validator, a rule of the guardrails, an outcome of a rebase; each of those lists is closed too."""
 
     HEAD_PROCESSED = "head_processed"
     EMPTY_RANGE = "empty_range"
+    CREATED = "created"
+    ADOPTED = "adopted"
     PULL_REQUEST_OPEN = "pull_request_open"
+    PULL_REQUEST_MERGED = "pull_request_merged"
     PULL_REQUEST_DECLINED = "pull_request_declined"
     NOT_RELEVANT = "not_relevant"
     NO_CHANGE = "no_change"
     ATTEMPTS_EXHAUSTED = "attempts_exhausted"
     BACKING_OFF = "backing_off"
     DRY_RUN = "dry_run"
+    STATE_REBUILT = "state_rebuilt"
     UPSTREAM_UNAVAILABLE = "upstream_unavailable"
-    BRANCH_GONE = "branch_gone"
-    BUDGET_EXHAUSTED = "budget_exhausted"
+    INTERRUPTED = "interrupted"
     PROCESS_GONE = "process_gone"
     UNEXPECTED = "unexpected"
 
@@ -133,6 +137,17 @@ def of_subject(session: Session, system: str, subject: str, *, limit: int = 100)
     """The newest events of a subject, newest first."""
     chosen = (events.c.system == system) & (events.c.subject == subject)
     return _read(session, sa.select(events).where(chosen).order_by(events.c.id.desc()).limit(limit))
+
+
+def last_end(session: Session, system: str, subject: str) -> Event | None:
+    """The end of the newest run that worked on a subject, however it ended. One that was refused the lock did not, and
+    reading state back is no run of the subject's own."""
+    chosen = (events.c.system == system) & (events.c.subject == subject)
+    ends = events.c.type.in_([EventType.RUN_ENDED.value, EventType.RUN_SKIPPED.value])
+    outcome, reason = (sa.func.coalesce(events.c.summary[key].astext, "") for key in ("outcome", "reason"))
+    worked = (outcome != Outcome.LOCKED.value) & (reason != Reason.STATE_REBUILT.value)
+    found = _read(session, sa.select(events).where(chosen, ends, worked).order_by(events.c.id.desc()).limit(1))
+    return found[0] if found else None
 
 
 def newest_of(session: Session, system: str, subject: str, type: EventType) -> Event | None:
@@ -179,7 +194,7 @@ def newest(session: Session) -> int:
     return session.execute(query).scalar() or 0
 
 
-def open_runs(session: Session, *, system: str | None = None) -> list[Event]:
+def open_runs(session: Session, *, system: str | None = None, run_id: str | None = None) -> list[Event]:
     """`run.started` events of runs that nothing has ended, oldest first."""
     closing = events.alias("closing")
     ended = sa.exists().where(
@@ -189,7 +204,29 @@ def open_runs(session: Session, *, system: str | None = None) -> list[Event]:
     query = sa.select(events).where(events.c.type == EventType.RUN_STARTED.value, events.c.run_id.is_not(None), ~ended)
     if system is not None:
         query = query.where(events.c.system == system)
+    if run_id is not None:
+        query = query.where(events.c.run_id == run_id)
     return _read(session, query.order_by(events.c.id))
+
+
+def close(session: Session, run_id: str, outcome: Outcome) -> bool:
+    """Record the end of a run that its process could not record; False where it has one, or was none of ours."""
+    for run in open_runs(session, run_id=run_id):
+        _close(session, run, outcome)
+        return True
+    return False
+
+
+def _close(session: Session, run: Event, outcome: Outcome) -> None:
+    record(
+        session,
+        system=run.system,
+        subject=run.subject,
+        type=EventType.RUN_ENDED,
+        run_id=run.run_id,
+        outcome=outcome,
+        reason=Reason.PROCESS_GONE,
+    )
 
 
 def reconcile(session: Session, *, is_alive: Callable[[Event], bool]) -> list[str]:
@@ -200,15 +237,7 @@ def reconcile(session: Session, *, is_alive: Callable[[Event], bool]) -> list[st
     session.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended("upkeep reconcile", 0))))
     dead = [run for run in open_runs(session) if not is_alive(run)]
     for run in dead:
-        record(
-            session,
-            system=run.system,
-            subject=run.subject,
-            type=EventType.RUN_ENDED,
-            run_id=run.run_id,
-            outcome=Outcome.KILLED,
-            reason=Reason.PROCESS_GONE,
-        )
+        _close(session, run, Outcome.KILLED)
     return [run.run_id for run in dead if run.run_id is not None]
 
 

@@ -256,6 +256,9 @@ def _take(
                 holder=before.as_summary(),
                 forced=not dead,
             )
+            if before.run_id is not None:
+                # Its process cannot say any more how it ended; if it lives after all, its own word counts.
+                events.close(session, before.run_id, events.Outcome.KILLED)
         holder = _write(session, subject, now, run_id, snapshot)
         _ours.add(holder.epoch)
     return holder

@@ -58,6 +58,7 @@ def test_a_second_update_of_the_same_head_does_nothing(each_pair: Pair) -> None:
 def test_many_commits_become_one_pull_request(pair: Pair) -> None:
     pair.update()
     pair.persons.merges(1)
+    assert pair.update().reason == "pull_request_merged"
     for index in range(4):
         pair.push({CART: cart(*(f"cart event {number}" for number in range(index + 1)))})
     done = pair.update()

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.updates import CART, WATCH, Pair, cart
 from upkeep.config import Settings
-from upkeep.content.watching import explain, poll_heads, wanted
+from upkeep.content.watching import explain, last_run, poll_heads, wanted
 from upkeep.database.events import Reason
 from upkeep.database.locks import hold
-from upkeep.database.state import WatchState
+from upkeep.database.state import WatchState, read_watch
+from upkeep.errors import BranchGone
+from upkeep.metrics import runs
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SHA = "a" * 40
@@ -85,7 +88,25 @@ def test_an_explanation_names_head_state_lock_and_past_runs(pair: Pair) -> None:
     pair.push({CART: cart("cart opened")})
     with hold(pair.database, f"watch:{WATCH}", run_id="someone"):
         busy = explain(pair.settings, WATCH, pair.database)
+    assert busy.code == "locked"
     assert any("locked" in line for line in busy.lines)
+
+
+def test_a_run_that_was_killed_is_told_as_such_and_as_the_last_one_when_the_next_has_closed_it(pair: Pair) -> None:
+    pair.update()
+    pair.push({CART: cart("cart opened")})
+    assert pair.killed_at("push").returncode == -9
+    told = explain(pair.settings, WATCH, pair.database)
+    assert told.code == Reason.BACKING_OFF
+    assert any(line.startswith("A run was killed: pid") for line in told.lines)
+    pair.upstream.git("update-ref", "-d", "refs/heads/main")
+    with pytest.raises(BranchGone):
+        pair.update()
+    with pair.database.session() as session:
+        ended = [(each.outcome, each.reason) for each in runs.newest(session, subject=f"watch:{WATCH}")]
+        last = last_run(session, read_watch(session, WATCH))
+    assert ended == [("failed", "git.branch_gone"), ("killed", "process_gone"), ("done", "created")]
+    assert (last.last_run_status, last.reason) == ("failed", "git.branch_gone")
 
 
 def test_an_upstream_that_cannot_be_read_is_said_with_its_remedy(pair: Pair) -> None:

@@ -17,6 +17,7 @@ from sqlalchemy.exc import OperationalError
 
 from tests.support.waiting import until
 from upkeep.database import events, locks
+from upkeep.database.events import EventType
 from upkeep.database.server import Database
 from upkeep.database.tables import locks as table
 from upkeep.errors import LockError, LockLost
@@ -108,11 +109,17 @@ def test_a_living_holder_is_named_and_never_overridden(database: Database, datab
 def test_a_lock_is_free_when_its_holder_was_killed_and_the_takeover_is_recorded(
     database: Database, database_url: str
 ) -> None:
+    with database.session() as session:
+        started = {"system": "content", "subject": SUBJECT, "type": EventType.RUN_STARTED}
+        events.record(session, run_id="other", trigger="cli", **started)
     with another_process_holds(database_url) as process:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         with locks.hold(database, SUBJECT, run_id="next") as lock:
             lock.check()
+    with database.session() as session:
+        ended = events.of_run(session, "other")[-1]
+    assert (ended.type, ended.summary) == ("run.ended", {"outcome": "killed", "reason": "process_gone"})
     (event,) = takeovers(database)
     assert event.run_id == "next"
     assert event.summary["forced"] is False
