@@ -89,7 +89,7 @@ class Writer:
             findings: list[Finding] = []
             for tries in range(1, CORRECTIONS + 2):
                 summary = self._ask(folder, tries, findings)
-                draft = self._check(folder)
+                draft = self._check(folder, summary)
                 findings = draft.findings
                 if not findings or not self.desk.agent.writes_with_model:
                     break
@@ -204,7 +204,7 @@ class Writer:
         self.transcript = str(result.transcript) if result.transcript else self.transcript
         self.desk.run.event(EventType.AGENT_ENDED, seconds=round(result.seconds, 3), **result.usage.model_dump())
 
-    def _check(self, folder: Path) -> Draft:
+    def _check(self, folder: Path, summary: UpdateSummary) -> Draft:
         """Take what was written, write the evidence for it, and judge the whole."""
         desk, change_set = self.desk, self.change_set
         content = desk.watch.content
@@ -224,8 +224,9 @@ class Writer:
             files, lost = self._with_evidence(files)
             delta = compare(self.before, files)
         report = validate(files, base=self.before, evidence=self.upstream.source(change_set.head), mermaid=desk.mermaid)
-        if desk.agent.writes_with_model and not delta.empty:
-            report = _require_mermaid(report)
+        if desk.agent.writes_with_model:
+            report = _require_mermaid(report) if not delta.empty else report
+            report = _require_word(report, summary, changed=not delta.empty)
         refused = tuple(_as_finding(refusal, content) for refusal in taken.refused)
         whole = tuple(finding for finding in refused if finding.severity == "error")
         report = report.model_copy(update={"findings": (*whole, *report.findings)})
@@ -332,6 +333,21 @@ def _require_mermaid(report: ValidationReport) -> ValidationReport:
         file="",
         message=f"A model wrote this, and Mermaid's own parser could not judge its diagrams: {why}",
     )
+    return report.model_copy(update={"findings": (finding, *report.findings)})
+
+
+def _require_word(report: ValidationReport, summary: UpdateSummary, *, changed: bool) -> ValidationReport:
+    """That nothing has to change is a word of its own, with a reason: a model whose tools all failed changes nothing
+    either, and says that it is done."""
+    if changed != summary.no_change and (changed or summary.reason.strip()):
+        return report
+    if changed:
+        message = "The answer says no_change, but the content was changed: undo that, or say what it is for"
+    elif summary.no_change:
+        message = "The answer says no_change without a reason"
+    else:
+        message = "Nothing in the content was changed: change it, or answer with no_change and the reason"
+    finding = Finding(code="answer_contradicts", severity="error", file="", message=message)
     return report.model_copy(update={"findings": (finding, *report.findings)})
 
 

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from assets.metadata import of_content
-from tests.support.model_server import Answer, CallTools, Failure, ModelServer, Reply, Request, play, shell
+from tests.support.model_server import Answer, CallTools, Failure, ModelServer, Reply, Request, ToolCall, play, shell
 from tests.support.tools import tool, unavailable
 from tests.support.updates import Pair, make_pair
 from upkeep.agents.codex import CodexAgent
@@ -20,7 +20,7 @@ from upkeep.content.mermaid import NodeMermaid
 from upkeep.content.ranges import BRANCH_PREFIX
 from upkeep.content.summary import EventRef, UpdateSummary
 from upkeep.database.server import Database
-from upkeep.errors import AgentError, AgentSaidNothing
+from upkeep.errors import AgentError, AgentSaidNothing, ContentInvalid
 
 KEY = "sk-canary-0123456789abcdef"
 CONTENT = "content/analytics"
@@ -152,6 +152,39 @@ def test_findings_go_back_to_the_model_and_are_mended(written: Pair, model_serve
     retry = model_server.requests[2].texts[-1]
     assert "What your last try left wrong" in retry
     assert "No results" in retry
+
+
+def test_a_model_that_did_nothing_and_says_it_is_done_is_asked_again(written: Pair, model_server: ModelServer) -> None:
+    """As one does whose tools all fail: "no change" is a word of its own."""
+    model_server.script = play(
+        answer(SUMMARY), CallTools(ADD_EVENT, shell(DRAW.format(EVENT, DIAGRAM))), answer(SUMMARY)
+    )
+    done = written.update()
+    assert done.content is not None
+    assert (done.outcome, done.content.tries, done.content.report.valid) == ("done", 2, True)
+    assert "Nothing in the content was changed" in model_server.requests[1].texts[-1]
+
+
+@pytest.mark.parametrize(
+    ("said", "work"),
+    [
+        (SUMMARY, ()),
+        (UpdateSummary(no_change=True), ()),
+        (UpdateSummary(no_change=True, reason="nothing to do"), (ADD_EVENT, shell(DRAW.format(EVENT, DIAGRAM)))),
+    ],
+    ids=["changes that are none", "no change without a reason", "no change that is one"],
+)
+def test_an_answer_that_contradicts_the_work_is_never_taken_for_success(
+    written: Pair, model_server: ModelServer, said: UpdateSummary, work: tuple[ToolCall, ...]
+) -> None:
+    def script(request: Request) -> Reply:
+        return CallTools(*work) if work and request.number == 1 else answer(said)
+
+    model_server.script = script
+    with pytest.raises(ContentInvalid) as caught:
+        written.update()
+    assert "no_change" in caught.value.message
+    assert set(written.branches()) == {"main"}
 
 
 def test_what_lies_outside_the_content_is_not_taken(written: Pair, model_server: ModelServer) -> None:
