@@ -7,7 +7,8 @@ In one run, alternating, on the same server and with as many connections:
 - `stocktaking.take`: that, kept in the database and compared with the registry.
 
 The server is a process of its own that sends prepared pages, each after the time that a page is thought about: a Gitea
-makes a page of 50 from some two hundred queries. With none, what is measured is Python against C at receiving bytes.
+makes a page of 50 from some two hundred queries. With none, what is measured is Python against C at receiving bytes:
+a page costs this process 1.5 ms, which is hidden as long as the server takes more than that for eight of them.
 
     python -P bench/inventory.py [--json FILE] [--repositories N] [--rounds N]
 """
@@ -42,8 +43,8 @@ from upkeep.sync import stocktaking  # noqa: E402
 
 RATIO = 1.3
 THINKING_MS = (0, 10, 40)
-COUNTED_MS = 40
-"""The one that the figure is about."""
+COUNTED_MS = 10
+"""The one that the figure is about: quicker than any Gitea makes a page of 50."""
 
 PAGE = 50
 

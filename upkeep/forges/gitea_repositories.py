@@ -4,22 +4,26 @@ What belongs here: reading all pages at once, and what makes a scan whole. What 
 (`gitea_api.py`), and what follows from the list (`upkeep/sync/inventory.py`).
 
 The server clamps `limit` without a word, so the size of a page comes from its settings and the number of pages from
-`Link`. `X-Total-Count` of an organisation includes repositories that the account may not see, which are then missing on
-their pages: such a scan is short the same way every time, and is told as a gap instead of being repeated for ever.
+`Link`. Nothing waits that need not: the first page asks for the most and comes along with the settings, and a page is
+parsed here while threads already ask for the next ones. `X-Total-Count` of an organisation includes repositories that
+the account may not see, which are then missing on their pages: such a scan is short the same way every time, and is
+told as a gap instead of being repeated for ever.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
 from typing import TypeVar
 from urllib.parse import quote
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from upkeep.errors import ForgeError
+from upkeep.errors import ForgeError, ForgeUnavailable
 from upkeep.forges.base import ForgeRepository, Listing
 from upkeep.forges.gitea_api import PAGE_SIZE, GiteaApi, Response, half
 
@@ -89,15 +93,15 @@ def list_repositories(
     forge: str, api: GiteaApi, organizations: Sequence[str], *, own: bool, progress: Callable[[int, int], None]
 ) -> Listing:
     """As `Lister.list_repositories`."""
-    size = _page_size(api)
     paths = {f"organisation {name}": f"orgs/{quote(name, safe='')}/repos" for name in organizations}
     if own:
         paths["the account itself"] = "user/repos"
     rows: dict[int, ForgeRepository] = {}
     gaps: list[str] = []
     with ThreadPoolExecutor(WORKERS, thread_name_prefix="inventory") as pool:
+        size = pool.submit(_page_size, api)
         for place, path in paths.items():
-            found, gap = _read_until_whole(_Pages(forge, api, path, size), pool, progress)
+            found, gap = _read_until_whole(_Pages(forge, api, path, size, pool), progress)
             rows |= found
             gaps += [f"{place}: {gap}"] if gap else []
     return Listing(forge=forge, repositories=tuple(rows[number] for number in sorted(rows)), gaps=tuple(gaps))
@@ -139,30 +143,57 @@ def _page_size(api: GiteaApi) -> int:
     return max(min(int(told), LARGEST_PAGE), 1)
 
 
+_Page = tuple[Response, list[ForgeRepository]]
+
+
 @dataclass(frozen=True)
 class _Pages:
-    """The pages of one list. Each is parsed where it was read: while others are waited for."""
+    """The pages of one list. `size`: how many repositories the server gives a page."""
 
     forge: str
     api: GiteaApi
     path: str
-    size: int
+    size: Future[int]
+    pool: ThreadPoolExecutor
 
-    def read(self, number: int) -> tuple[Response, list[ForgeRepository]]:
-        return self.api.read(self.path, {"limit": self.size, "page": number}, self._parse)
+    def first(self) -> _Page:
+        return self.api.read(self.path, {"limit": LARGEST_PAGE, "page": 1}, self._parse)
 
-    def _parse(self, answer: Response) -> tuple[Response, list[ForgeRepository]]:
+    def others(self, last: int) -> Generator[_Page, None, None]:
+        """The pages from the second to the last, in their order. They are parsed by whoever asks, while the threads of
+        the pool wait for the server; half a page is read again."""
+        coming = [self.pool.submit(self._fetch, number) for number in range(2, last + 1)]
+        try:
+            for number, page in enumerate(coming, 2):
+                answer = page.result()
+                try:
+                    yield self._parse(answer)
+                except ForgeUnavailable:
+                    yield self.api.read(self.path, self._query(number), self._parse)
+        finally:
+            for page in coming:
+                page.cancel()
+
+    def _query(self, number: int) -> dict[str, str | int]:
+        return {"limit": self.size.result(), "page": number}
+
+    def _fetch(self, number: int) -> Response:
+        return self.api.read(self.path, self._query(number), _unread)
+
+    def _parse(self, answer: Response) -> _Page:
         return answer, [to_repository(self.forge, row) for row in _parsed(_ROWS, answer) or ()]
 
 
-def _read_until_whole(
-    pages: _Pages, pool: ThreadPoolExecutor, progress: Callable[[int, int], None]
-) -> tuple[dict[int, ForgeRepository], str]:
+def _unread(answer: Response) -> Response:
+    return answer
+
+
+def _read_until_whole(pages: _Pages, progress: Callable[[int, int], None]) -> tuple[dict[int, ForgeRepository], str]:
     """All repositories that were seen, and what is missing in words; empty where nothing is."""
     seen: dict[int, ForgeRepository] = {}
     before: Scan | None = None
     for _ in range(SCANS):
-        scan = _scan(pages, pool, progress)
+        scan = _scan(pages, progress)
         if scan.whole:
             return scan.rows, ""
         seen |= scan.rows
@@ -177,21 +208,16 @@ def _read_until_whole(
     return seen, f"the list changed or repeated itself in {SCANS} scans; take the inventory again"
 
 
-def _scan(pages: _Pages, pool: ThreadPoolExecutor, progress: Callable[[int, int], None]) -> Scan:
+def _scan(pages: _Pages, progress: Callable[[int, int], None]) -> Scan:
     """Read the first page, which tells how many there are, then all others at once."""
-    first, rows = pages.read(1)
+    first, rows = pages.first()
     last = first.page("last") or (1 if first.page("next") is None else 2)
     scan = Scan(total=first.total)
-    others = [pool.submit(pages.read, number) for number in range(2, last + 1)]
-    try:
-        for number in range(1, last + 1):
-            answer, rows = (first, rows) if number == 1 else others[number - 2].result()
-            scan.add(rows)
+    with closing(pages.others(last)) as others:
+        for number, (answer, found) in enumerate(chain([(first, rows)], others), 1):
+            scan.add(found)
             scan.moved |= answer.total != scan.total or (answer.page("next") is None) != (number == last)
             progress(len(scan.rows), scan.total or len(scan.rows))
-    finally:
-        for other in others:
-            other.cancel()
     return scan
 
 
