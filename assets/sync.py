@@ -9,7 +9,7 @@ Most syncs are no runs: a hook, a command or a timer syncs in a fraction of the 
 https://docs.dagster.io/guides/build/assets
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -104,16 +104,13 @@ def reconcile(
 def consistent(found: health.Repositories) -> AssetCheckResult:
     """Whether the last sync of every repository ended without error findings. Of all of them: Dagster 1.13 stores one
     result a partition that comes without a run, and refuses the second."""
-    failing = {one.repo_slug: one.reason for one in found.repositories if one.reason is not None}
+    failing = [one.repo_slug for one in found.repositories if one.reason is not None]
+    good = f"none of {len(found.repositories)} has errors"
     return AssetCheckResult(
         asset_key=CONSISTENCY_REPORT,
         check_name=CHECK_CONSISTENT,
-        passed=not failing,
         severity=AssetCheckSeverity.ERROR,
-        description=f"with errors: {names_in_words(failing)}"
-        if failing
-        else f"none of {len(found.repositories)} has errors",
-        metadata={"failing": len(failing), "repositories": len(found.repositories)},
+        **_verdict(found, "failing", failing, f"with errors: {names_in_words(failing)}", good),
     )
 
 
@@ -136,16 +133,22 @@ def no_repository_is_stale(settings: ResourceParam[Settings]) -> AssetCheckResul
 def stale(found: health.Repositories) -> AssetCheckResult:
     """A warning and no error: a laptop that was closed for a weekend makes repositories stale, and nothing is wrong."""
     names = [one.repo_slug for one in found.repositories if one.age == "stale"]
+    good = f"all {len(found.repositories)} are fresh or ageing"
     return AssetCheckResult(
         asset_key=SYNC_HEALTH,
         check_name=CHECK_STALE,
-        passed=not names,
         severity=AssetCheckSeverity.WARN,
-        description=f"stale: {names_in_words(names)}"
-        if names
-        else f"all {len(found.repositories)} are fresh or ageing",
-        metadata={"stale": len(names), "repositories": len(found.repositories)},
+        **_verdict(found, "stale", names, f"stale: {names_in_words(names)}", good),
     )
+
+
+def _verdict(found: health.Repositories, what: str, names: Sequence[str], bad: str, good: str) -> dict[str, Any]:
+    """What every check of all repositories says: whether it passed, in words and in numbers."""
+    return {
+        "passed": not names,
+        "description": bad if names else good,
+        "metadata": {what: len(names), "repositories": len(found.repositories)},
+    }
 
 
 def names_in_words(slugs: Iterable[str]) -> str:
