@@ -23,8 +23,8 @@ def mcp(
 ) -> None:
     """Serve get_repo_dispatch, list_repos and get_sync_health to agents. They only read.
 
-    Over HTTP it answers whoever runs on this machine, without a token, and no page of a browser: requests for another
-    host or from another origin are refused.
+    Over HTTP it listens on loopback and takes the tokens of the REST API (`upkeep token create NAME`), as other users
+    of this machine reach it, too. Requests for another host or from another origin are refused.
 
     Examples: `claude mcp add upkeep -- upkeep mcp` · `upkeep mcp --http --port 8765`
     """
@@ -35,10 +35,16 @@ def mcp(
         with open_hub() as (_, database):
             server(database).run("stdio")
         return
+    from upkeep import tokens
     from upkeep.redaction import Redactor
+    from web.guards import Frame, Tokens
+    from web.hub import Hub
     from web.serving import listen, serve, url_of
 
     with listen(HOST, port) as sock, open_hub() as (settings, database):
+        redact = Redactor(settings.secrets())
+        with database.session() as session:
+            none_yet = not tokens.every(session)
         # Nothing is kept between requests, so a client outlives a restart of ours. For this host the SDK checks `Host`
         # and `Origin` by itself.
         app = server(database).streamable_http_app(
@@ -51,7 +57,10 @@ def mcp(
 
         def ready() -> None:
             print(f"MCP is up.    {url_of(sock)}{PATH}")
+            if none_yet:
+                print("  no tokens yet; `upkeep token create NAME` makes one")
             print("Ctrl-C stops it.", flush=True)
 
-        serve(app, sock, redact=Redactor(settings.secrets()), ready=ready)
+        closed = Tokens(app, hub=Hub(settings, database), open=(), only_reads=True)
+        serve(Frame(closed, redact=redact), sock, redact=redact, ready=ready)
     print("stopped", flush=True)

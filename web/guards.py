@@ -178,16 +178,21 @@ def _name(host: str) -> str:
 
 class Tokens:
     """Lets in who has a token that permits the request: reading, or writing too. Puts the token's row into the scope's
-    state."""
+    state.
 
-    def __init__(self, app: ASGIApp, *, hub: Hub) -> None:
+    `open`: paths that need none. `only_reads`: nothing in there changes anything, whatever the method is.
+    """
+
+    def __init__(self, app: ASGIApp, *, hub: Hub, open: Collection[str] = OPEN, only_reads: bool = False) -> None:
         self._app = app
         self._hub = hub
+        self._open = open
+        self._only_reads = only_reads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in OPEN:
+        if scope["type"] == "http" and scope["path"] not in self._open:
             token = await run_in_threadpool(self._check, Headers(scope=scope).getlist("authorization"))
-            if not token.may("read" if scope["method"] in _READING else "write"):
+            if not token.may("read" if self._only_reads or scope["method"] in _READING else "write"):
                 raise AccessDenied(
                     f"the token {token.name} may only read",
                     code="access.scope",

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import httpx2
 import jsonschema
 import pytest
 from mcp import Client, StdioServerParameters, stdio_client
+from mcp.client.streamable_http import streamable_http_client
 
 from cli.mcp_server import server
 from tests.support.hub import HubTerminal
@@ -57,6 +59,11 @@ def test_the_tools_answer_with_the_published_models(hub: HubTerminal, database: 
     assert "did you mean sample" in unknown.content[0].text
 
 
+async def ask_over_http(url: str, token: str, *calls: tuple[str, dict[str, Any]]) -> tuple[list[Any], list[Any]]:
+    async with httpx2.AsyncClient(headers={"Authorization": f"Bearer {token}"}, timeout=SECONDS) as http:
+        return await ask(streamable_http_client(url, http_client=http), *calls)
+
+
 @contextmanager
 def serving(folder: Path) -> Iterator[str]:
     """`upkeep mcp --http` as a process of its own: its address."""
@@ -83,7 +90,7 @@ def test_every_way_gives_the_same_answer_and_the_same_schema(hub: HubTerminal, t
     wanted = hub.json("dispatch", "sample")
     call = ("get_repo_dispatch", {"repo_slug": "sample"})
     with serving(tmp_path) as url:
-        http_tools, (over_http,) = asyncio.run(ask(url, call))
+        http_tools, (over_http,) = asyncio.run(ask_over_http(url, new_token(), call))
     command = StdioServerParameters(command=str(UPKEEP), args=["mcp"], env=dict(os.environ))
     stdio_tools, (over_stdio,) = asyncio.run(ask(stdio_client(command), call))
     with served(tmp_path / "out") as service:
@@ -109,6 +116,7 @@ def test_pages_of_a_browser_and_other_hosts_are_refused(hub: HubTerminal, tmp_pa
     accept = {"Accept": "application/json, text/event-stream"}
     with serving(tmp_path) as url:
         port = url.partition("//")[2].partition("/")[0].rpartition(":")[2]
+        accept["Authorization"] = f"Bearer {new_token()}"
 
         def status(**headers: str) -> int:
             return httpx.post(
@@ -123,6 +131,26 @@ def test_pages_of_a_browser_and_other_hosts_are_refused(hub: HubTerminal, tmp_pa
             assert status(Host=host) == 421, host
         large = httpx.post(url, content=b" " * 100_000, headers={**accept, "Content-Type": "application/json"})
         assert large.status_code == 413
+
+
+def test_over_http_it_takes_the_tokens_of_the_api_and_nothing_else(hub: HubTerminal, tmp_path: Path) -> None:
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
+    accept = {"Accept": "application/json, text/event-stream"}
+    read, write = new_token(), new_token("write")
+    with serving(tmp_path) as url:
+
+        def answer(address: str = url, method: str = "POST", **headers: str) -> httpx.Response:
+            return httpx.request(
+                method, address, json=body, headers={**accept, **headers}, timeout=SECONDS, trust_env=False
+            )
+
+        assert [answer(Authorization=f"Bearer {token}").status_code for token in (read, write)] == [200, 200]
+        for headers in ({}, {"Authorization": f"Bearer {read[:-1]}x"}, {"Authorization": f"Basic {read}"}):
+            refused = answer(**headers)
+            assert (refused.status_code, refused.headers["WWW-Authenticate"][:6]) == (401, "Bearer")
+            assert "upkeep token create" in refused.json()["remedy"]
+        for path in ("/state/health", "/openapi.json", "/nowhere"):
+            assert answer(url.removesuffix("/mcp") + path, "GET").status_code == 401, path
 
 
 def test_a_port_that_is_taken_is_told(hub: HubTerminal, tmp_path: Path) -> None:
