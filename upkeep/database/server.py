@@ -68,7 +68,8 @@ class Database:
 
     @property
     def sqlalchemy_url(self) -> str:
-        return _render(self._url.set(drivername="postgresql+psycopg"))
+        """Ours. Times come in UTC, whatever zone a server of somebody else has."""
+        return _render(_with_options(self._url.set(drivername="postgresql+psycopg"), "-ctimezone=UTC"))
 
     @property
     def dagster_url(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -65,6 +66,14 @@ def test_a_session_commits_at_its_end_and_rolls_back_at_an_error(database: Datab
         session.execute(sa.text("INSERT INTO t VALUES (1); SELECT 1/0"))
     with database.session() as session:
         assert session.execute(sa.text("SELECT count(*) FROM t")).scalar() == 0
+
+
+def test_times_are_in_utc_whatever_the_zone_of_the_server_is(database: Database) -> None:
+    name = sa.make_url(database.url).database
+    with database.session() as session:
+        session.execute(sa.text(f"ALTER DATABASE \"{name}\" SET timezone = 'Asia/Tokyo'"))
+    with connect(Path("/nonexistent"), database.url) as again, again.session() as session:
+        assert session.execute(sa.text("SELECT now()")).scalar_one().utcoffset() == timedelta(0)
 
 
 def test_dagsters_tables_land_in_its_own_schema(database: Database) -> None:
