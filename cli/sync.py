@@ -11,7 +11,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -65,7 +65,7 @@ def sync(
     results: list[dict[str, Any]] = []
     with open_hub() as (settings, database):
         chosen, agree = _chosen(settings, database, repositories or [], every=every, fix=fix)
-        for repository in chosen:
+        for repository in _shown(chosen, json=json):
             try:
                 done = service.sync_waiting(
                     database,
@@ -89,6 +89,24 @@ def sync(
     elif agree:
         print(f"{len(agree)} unchanged since their last sync")
     raise typer.Exit(_exit_code(results))
+
+
+def _shown(chosen: list[Managed], *, json: bool) -> Iterator[Managed]:
+    """Each repository in its turn, with a bar where somebody waits and sees no results come."""
+    if len(chosen) < 2 or not sys.stderr.isatty() or (sys.stdout.isatty() and not json):
+        yield from chosen
+        return
+    from rich.progress import Progress
+
+    from cli.output import stderr
+
+    # What is printed meanwhile is the result, which goes where it was sent.
+    with Progress(console=stderr(), transient=True, redirect_stdout=False) as bars:
+        bar = bars.add_task("sync", total=len(chosen))
+        for repository in chosen:
+            bars.update(bar, description=repository.slug)
+            yield repository
+            bars.advance(bar)
 
 
 def _exit_code(results: list[dict[str, Any]]) -> int:
@@ -164,10 +182,19 @@ def _in_background(slug: str) -> None:
         os.setsid()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     from upkeep.config import load
+    from upkeep.errors import ConfigError
     from upkeep.sync import markers
 
-    settings = load()
-    _log_to(settings.home / "logs" / "sync-hook.log")
+    home = os.environ.get("UPKEEP_HOME")  # a hook says it, so that even a broken configuration is told of
+    if home:
+        _log_to(Path(home).expanduser())
+    try:
+        settings = load()
+    except ConfigError as error:
+        _log(f"{slug}: {error.reason}: {error.message}; the commit waits for the next sync")
+        raise typer.Exit(1) from None
+    if not home:
+        _log_to(settings.home)
     started = time.monotonic()
     try:
         rounds = markers.work_off(settings.home, slug, lambda: _background_sync(slug))
@@ -188,8 +215,9 @@ def _background_sync(slug: str) -> None:
     _log(f"{slug}: {done.reason or 'consistent'}, {done.changed_rows} rows, {len(done.edited_files)} files")
 
 
-def _log_to(file: Path) -> None:
+def _log_to(home: Path) -> None:
     """Everything that this process prints goes to a log of bounded size from now on."""
+    file = home / "logs" / "sync-hook.log"
     file.parent.mkdir(parents=True, exist_ok=True)
     if file.exists() and file.stat().st_size > LOG_BYTES:
         file.replace(file.with_suffix(".log.1"))

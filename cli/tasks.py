@@ -56,9 +56,11 @@ def show_list(
     from cli.hub import open_hub
     from cli.output import emit_json
     from upkeep.forges.text import visible
-    from upkeep.sync import store
+    from upkeep.sync import registry, store
 
     with open_hub() as (_, database), database.session() as session:
+        if repo is not None:
+            registry.find(session, repo, states=registry.EVERY_STATE)
         found = store.asked(session, repo, closed=every)
     if json:
         emit_json([as_record(one) for one in found])

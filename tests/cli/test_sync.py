@@ -70,6 +70,23 @@ def test_one_that_fails_does_not_stop_the_others(hub: HubTerminal) -> None:
     assert told["sample"]["consistent"]
 
 
+def test_who_waits_at_a_terminal_sees_how_far_it_is_and_the_result_stays_clean(
+    hub: HubTerminal, make_repository: MakeRepository
+) -> None:
+    hub.out("repos", "register", str(make_repository("other").path))
+    terminal, inside = os.openpty()
+    command = [str(UPKEEP), "sync", "--all", "--json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=inside, timeout=120, check=True)
+    os.close(inside)
+    shown = os.read(terminal, 100_000).decode()
+    os.close(terminal)
+    assert [one["repository"] for one in json.loads(done.stdout)["repositories"]] == ["other", "sample"]
+    assert "other" in shown
+    assert "100%" in shown
+    done = subprocess.run(command, capture_output=True, timeout=120, check=True)
+    assert done.stderr == b""
+
+
 def test_an_unknown_repository_is_told_with_the_nearest(hub: HubTerminal) -> None:
     error = hub.error("sync", "sampel")
     assert error.reason == "config.unknown_repository"
@@ -177,7 +194,14 @@ def test_a_commit_starts_the_database_where_none_runs_and_the_last_user_stops_it
 
 
 def test_a_hook_whose_sync_fails_logs_it_and_keeps_the_marker(hub: HubTerminal, hooked: Hook) -> None:
-    with open(os.environ["UPKEEP_CONFIG"], "a") as file:  # noqa: PTH123 - appended to
-        file.write("nonsense: 1\n")
-    commit(hub, "x")
-    assert markers.waiting(hub.home) == ["sample"]
+    configuration = Path(os.environ["UPKEEP_CONFIG"])
+    good = configuration.read_text()
+    log = hub.home / "logs" / "sync-hook.log"
+    for broken, told in ((f"{good}nonsense: 1\n", "config.invalid"), (f"home: {hub.home}\n", "ConfigError")):
+        configuration.write_text(broken)
+        commit(hub, "x")
+        assert eventually(lambda told=told: log.exists() and told in log.read_text(), 60), told
+        assert markers.waiting(hub.home) == ["sample"]
+    configuration.write_text(good)
+    hub.out("sync", "sample")
+    assert markers.waiting(hub.home) == []

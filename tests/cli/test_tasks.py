@@ -35,6 +35,13 @@ def test_a_name_that_two_repositories_have_needs_the_repository(hub: HubTerminal
     assert hub.json("tasks", "set", "A-1", "done", "--repo", "twin")["repository"] == "twin"
 
 
+def test_interventions_of_a_repository_that_is_not_there_are_told(hub: HubTerminal) -> None:
+    assert hub.out("interventions", "list", "--repo", "sample") == "nothing waits for a person\n"
+    error = hub.error("interventions", "list", "--repo", "sampel")
+    assert error.reason == "config.unknown_repository"
+    assert "did you mean sample" in error.message
+
+
 def test_a_question_is_listed_answered_and_kept(hub: HubTerminal) -> None:
     hub.write(plan("A", "active", task("A-1", "todo", "needs_human: true", "question: Which one?")))
     hub.out("sync", "sample", "--fix")
