@@ -5,12 +5,14 @@ What does not: what Dagster keeps there. The root `dagster.yaml` names this clas
 """
 
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 import sqlalchemy as sa
-from dagster import Field, Noneable, StringSource
+from dagster import EventLogEntry, Field, Noneable, StringSource
 from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
 from dagster_postgres.auth import PgTokenProvider
 
@@ -71,6 +73,27 @@ class _EventLog(PostgresEventLogStorage):
     def __init__(self, database: Database, url: str, waker: PgTokenProvider | None) -> None:
         super().__init__(url, should_autocreate_tables=False, token_provider=waker)
         self._database = database
+        self._of_thread = threading.local()
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Write the materializations of one asset that this thread stores in the block at its end, in three statements:
+        one by one each of them opens two connections. An exception writes none."""
+        self._of_thread.held = []
+        try:
+            yield
+            held = self._of_thread.held
+        finally:
+            del self._of_thread.held
+        if held:
+            super().store_event_batch(held)
+
+    def store_event(self, event: EventLogEntry) -> None:
+        held: list[EventLogEntry] | None = getattr(self._of_thread, "held", None)
+        if held is None:
+            super().store_event(event)
+        else:
+            held.append(event)
 
     def dispose(self) -> None:
         super().dispose()

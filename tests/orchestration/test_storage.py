@@ -5,11 +5,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 import yaml
-from dagster import DagsterInstance
+from dagster import AssetKey, AssetMaterialization, DagsterInstance
 
 from orchestration.storage import home_of_instance
 from tests.support.waiting import until
@@ -20,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 ADD = """
 import sys
-from dagster import DagsterInstance
+from dagster import AssetKey, AssetMaterialization, DagsterInstance
 with DagsterInstance.get() as instance:
     instance.add_dynamic_partitions("racers", [sys.argv[1]])
 """
@@ -135,3 +136,35 @@ def test_the_home_is_the_one_that_the_instance_lies_in(
     else:
         monkeypatch.setenv("DAGSTER_HOME", value)
     assert home_of_instance() == (Path(home) if home else None)
+
+
+def test_materializations_stored_together_are_as_those_stored_one_by_one(home: Path) -> None:
+    def report(instance: DagsterInstance, key: str, partitions: str) -> None:
+        for name in partitions:
+            shown = AssetMaterialization(key, partition=name, metadata={"of": name}, tags={"upkeep/keep": "newest"})
+            instance.report_runless_asset_event(shown)
+
+    def told(instance: DagsterInstance, key: str) -> list[object]:
+        kept = instance.fetch_materializations(AssetKey(key), limit=10, ascending=True).records
+        shown = [one.asset_materialization for one in kept]
+        return [(one.partition, dict(one.metadata), one.tags) for one in shown if one is not None]
+
+    with DagsterInstance.get() as instance:
+        storage: Any = instance.event_log_storage
+        report(instance, "single", "abc")
+        with storage.together():
+            report(instance, "many", "abc")
+            assert told(instance, "many") == []
+        assert told(instance, "many") == told(instance, "single")
+        assert len(told(instance, "many")) == 3
+        latest = instance.get_latest_materialization_event(AssetKey("many"))
+        assert latest is not None
+        assert latest.asset_materialization is not None
+        assert latest.asset_materialization.partition == "c"
+        assert instance.get_materialized_partitions(AssetKey("many")) == {"a", "b", "c"}
+
+        with pytest.raises(ZeroDivisionError), storage.together():
+            1 / (report(instance, "none", "ab") or 0)
+        report(instance, "many", "d")
+        assert told(instance, "none") == []
+        assert len(told(instance, "many")) == 4
