@@ -91,12 +91,12 @@ def _manage(settings: Settings, database: Database, path: Path, say: Say) -> Man
     """What `repos register`, `goals set`, `sync --fix`, the commit of a person who likes what that wrote, and `hooks
     install` do."""
     from cli.sync import hook_of
-    from upkeep.sync import registry, service
+    from upkeep.sync import goals, registry, service
 
     with database.session() as session:
         known = {one.slug: one for one in registry.every(session)}
         managed = known.get(path.name) or registry.register(session, path, domain="ferries", fix=True)
-        registry.set_goal(session, managed.slug, GOALS[managed.slug], by="demo")
+        goals.put(session, managed.slug, GOALS[managed.slug], by="demo")
     if managed.path.resolve() != path.resolve():
         raise typer.BadParameter(f"{managed.slug} is managed already, at {managed.path}")
     done = service.sync_waiting(database, settings.home, managed, fix=True, trigger="demo")

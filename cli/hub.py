@@ -20,13 +20,13 @@ def open_hub() -> Iterator[tuple[Settings, Database]]:
     from upkeep.config import load
     from upkeep.database import schema
     from upkeep.database.server import connect
-    from upkeep.sync import registry
+    from upkeep.sync import configured
 
     settings = load()
     with connect(settings.home, settings.database_url) as database:
         schema.ensure(database)
         with database.session() as session:
-            registry.refresh(session, settings)
+            configured.refresh(session, settings)
         yield settings, database
 
 

@@ -119,11 +119,11 @@ def set_goal(
     """
     from cli.hub import me, open_hub
     from cli.output import emit_json
-    from upkeep.sync import registry
+    from upkeep.sync import goals, registry
 
     with open_hub() as (_, database), database.session() as session:
         registry.find(session, slug)
-        goal = registry.set_goal(session, slug, title, description, by=me())
+        goal = goals.put(session, slug, title, description, by=me())
     if json:
         emit_json({"id": str(goal.id), "title": goal.title, "description": goal.description})
     else:

@@ -32,7 +32,7 @@ from upkeep.database import schema
 from upkeep.database.server import Database, connect
 from upkeep.errors import ConfigError, ProcessError
 from upkeep.settings.web import WebSettings
-from upkeep.sync import registry
+from upkeep.sync import configured, registry
 from web.serving import address_of
 
 HOST = "127.0.0.1"
@@ -284,7 +284,7 @@ def _tell_start(say: Say, swept: int, before: str | None, now: str, closed: Reco
 def _repositories(database: Database, settings: Settings) -> int:
     """How many are managed, with those that upkeep.yaml has."""
     with database.session() as session:
-        registry.refresh(session, settings)
+        configured.refresh(session, settings)
         return len(registry.slugs(session))
 
 

@@ -1,6 +1,6 @@
 """The hub as runs and sensors use it: the database, with a registry that agrees with `upkeep.yaml`.
 
-What belongs here: opening it from settings. What does not: the registry's own rules (`upkeep/sync/registry.py`).
+What belongs here: opening it from settings. What does not: what is brought in (`upkeep/sync/configured.py`).
 """
 
 import logging
@@ -11,7 +11,7 @@ from resources.database import open_database
 from upkeep.config import Settings, load
 from upkeep.database.server import Database
 from upkeep.errors import ConfigError
-from upkeep.sync import registry
+from upkeep.sync import configured
 
 _log = logging.getLogger(__name__)
 
@@ -28,5 +28,5 @@ def open_hub(settings: Settings) -> Iterator[Database]:
             _log.warning("the registry stays as it is: %s", error.message)
         else:
             with database.session() as session:
-                registry.refresh(session, current)
+                configured.refresh(session, current)
         yield database

@@ -29,7 +29,7 @@ from assets.partitions import REPOSITORIES
 from sensors.events import AssetEvent, Told, known_runs
 from sensors.sync import plan_partitions
 from upkeep.database.events import Event
-from upkeep.sync import attempts, health, registry, stocktaking, survey
+from upkeep.sync import attempts, health, recorded, registry, stocktaking, survey
 from upkeep.sync.attempts import Attempt, Check
 from upkeep.sync.registry import Managed
 
@@ -85,7 +85,7 @@ def _attempt(session: Session, attempt: Attempt, managed: Managed | None) -> Ite
     slug = attempt.repository
     # Only the newest attempt's findings are kept.
     newest = managed is not None and managed.last_attempt_at == attempt.last_attempt_at
-    findings = registry.last_findings(session, slug) if newest else ()
+    findings = recorded.last_findings(session, slug) if newest else ()
     if attempt.workstreams is not None:
         yield _materialized(sync.WORKPLANS, metadata.of_workplans(attempt), slug, version=attempt.head)
     report = metadata.of_report(attempt, findings)

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from upkeep.config import Settings, load
 from upkeep.database.server import Database
 from upkeep.errors import ConfigError
-from upkeep.sync import registry
+from upkeep.sync import configured
 
 STATEMENT_SECONDS = 10
 LOCK_SECONDS = 5
@@ -65,7 +65,7 @@ class Hub:
                 self._seen = now
                 return
             with self.database.session() as session:
-                registry.refresh(session, settings)
+                configured.refresh(session, settings)
             self.settings, self._seen = settings, now
 
 

@@ -21,12 +21,14 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from upkeep.errors import ConfigError
 from upkeep.settings.base import Name
-from upkeep.sync import ages, registry
+from upkeep.sync import ages, recorded, registry
 from upkeep.sync import dispatch as work
+from upkeep.sync import goals as purposes
 from upkeep.sync.ages import Band
 from upkeep.sync.dispatch import Dispatch
 from upkeep.sync.findings import Finding, Severity
-from upkeep.sync.registry import EVERY_STATE, ActiveGoal, Managed, Source, State
+from upkeep.sync.goals import ActiveGoal
+from upkeep.sync.registry import EVERY_STATE, Managed, Source, State
 from web import etags
 from web.described import ETAG, UNCHANGED, headers, reading, writing
 from web.etags import IfNoneMatch
@@ -166,7 +168,7 @@ def list_repositories(
     with hub_of(request).session() as session:
         found = registry.every(session, states=states, after=after or "", limit=limit + 1)
         total = registry.count(session, states=states)
-        goals = registry.active_goals(session, [one.slug for one in found])
+        goals = purposes.active_of(session, [one.slug for one in found])
     following = None
     if len(found) > limit:
         found = found[:limit]
@@ -204,8 +206,8 @@ def register_repository(request: Request, new: NewRepository) -> Response:
             by=who(request),
         )
         if new.goal is not None:
-            registry.set_goal(session, one.slug, new.goal.title, new.goal.description, by=who(request))
-        goal = registry.active_goal(session, one.slug)
+            purposes.put(session, one.slug, new.goal.title, new.goal.description, by=who(request))
+        goal = purposes.active(session, one.slug)
     return _shown(one, goal, status=HTTPStatus.CREATED, Location=f"/repos/{one.slug}/")
 
 
@@ -214,7 +216,7 @@ def show_repository(request: Request, slug: Slug, if_none_match: IfNoneMatch = N
     """One repository, whatever its state."""
     with hub_of(request).session() as session:
         one = registry.find(session, slug, states=EVERY_STATE)
-        goal = registry.active_goal(session, slug)
+        goal = purposes.active(session, slug)
     return _shown(one, goal, if_none_match=if_none_match)
 
 
@@ -237,7 +239,7 @@ def change_repository(request: Request, slug: Slug, change: Change, if_match: If
     looked = registry.look(before, asked)
     with hub.session() as session:
         one = registry.find(session, slug, states=EVERY_STATE, locked=True)
-        goal = registry.active_goal(session, slug)
+        goal = purposes.active(session, slug)
         if not etags.match(if_match, etags.of(_body(one, goal))):
             raise Refused(
                 HTTPStatus.PRECONDITION_FAILED,
@@ -248,11 +250,11 @@ def change_repository(request: Request, slug: Slug, change: Change, if_match: If
         if asked:
             registry.change(session, one, {**asked, **looked}, by=by)
         if goal_asked is None:
-            registry.retire_goal(session, slug)
+            purposes.retire(session, slug, by=by)
         elif change.goal is not None:
-            registry.set_goal(session, slug, change.goal.title, change.goal.description, by=by)
+            purposes.put(session, slug, change.goal.title, change.goal.description, by=by)
         after = registry.find(session, slug, states=EVERY_STATE)
-        goal = registry.active_goal(session, slug)
+        goal = purposes.active(session, slug)
     return _shown(after, goal)
 
 
@@ -276,7 +278,7 @@ def repository_findings(
     """What the last sync of a repository found, by file and line. docs/sync.md explains each code."""
     with hub_of(request).session() as session:
         one = registry.find(session, slug, states=EVERY_STATE)
-        found = registry.last_findings(session, slug)
+        found = recorded.last_findings(session, slug)
     chosen = [finding for finding in found if not severity or finding.severity in severity]
     return Findings(
         repo_slug=slug,

@@ -19,7 +19,7 @@ from tests.support.workplans import plan, task
 from upkeep import tokens
 from upkeep.config import Settings, load
 from upkeep.database.server import Database
-from upkeep.sync import registry, service
+from upkeep.sync import configured, registry, service
 from upkeep.sync.registry import Managed
 from web.app import create_app
 from web.hub import Hub
@@ -87,7 +87,7 @@ def api(database: Database, make_repository: MakeRepository, tmp_path: Path) -> 
     settings = load(config)
     hub = Hub(settings, database)
     with database.session() as session:
-        registry.refresh(session, settings)
+        configured.refresh(session, settings)
         registry.register(session, other.path, domain="d")
         made = {
             scope: tokens.create(session, scope, scope, expires_at=None, by="ada")[1] for scope in ("read", "write")

@@ -1,7 +1,7 @@
 """What one attempt to sync a repository did, as its event tells it.
 
 What belongs here: reading events of this system back into records: an attempt on one repository, and a check of all.
-What does not: writing them (`registry.py`, `survey.py`), and what they become for people (`assets/sync.py`).
+What does not: writing them (`recorded.py`, `survey.py`), and what they become for people (`assets/sync.py`).
 """
 
 from __future__ import annotations

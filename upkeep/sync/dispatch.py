@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from upkeep.database import text
 from upkeep.database.tables import interventions, tasks, workstreams
-from upkeep.sync import registry
+from upkeep.sync import goals, registry
 from upkeep.sync.records import PRIORITIES
 
 MAX_TEXT = 500
@@ -93,7 +93,7 @@ class Dispatch(_Model):
 def dispatch(session: Session, slug: str) -> Dispatch:
     """The answer for one managed repository. Raises ConfigError `config.unknown_repository`."""
     repository = registry.find(session, slug)
-    goal = registry.active_goal(session, slug)
+    goal = goals.active(session, slug)
     asked = _asked(session, slug)
     bare = Dispatch(
         repo_slug=slug,

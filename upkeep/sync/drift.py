@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from upkeep.errors import ConfigError, RepositoryNotReady
-from upkeep.sync.registry import Known
+from upkeep.sync.recorded import Known
 from upkeep.sync.workingtree import Stamp, WorkingTree
 
 LOOK_SECONDS = 10.0

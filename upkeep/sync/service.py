@@ -1,8 +1,8 @@
 """Syncing one repository: files, hub and database in the right order.
 
 What belongs here: the order in which files are read, compared, written and recorded, and what happens when something
-fails on the way. What does not: the comparison (`plan.py`), SQL (`store.py`, `registry.py`), the file system
-(`workingtree.py`), and whether a sync is needed (`survey.py`).
+fails on the way. What does not: the comparison (`plan.py`), SQL (`store.py`, `registry.py`, `recorded.py`), the file
+system (`workingtree.py`), and whether a sync is needed (`survey.py`).
 
 The order makes a killed sync harmless: files are written first (each whole or not at all), then the hub in one
 transaction. A hub that did not get that far finds in the files what it would have written itself.
@@ -22,13 +22,14 @@ from upkeep.database.events import Outcome, Trigger
 from upkeep.database.server import Database
 from upkeep.errors import DatabaseError, LockError, RepositoryNotReady, UpkeepError
 from upkeep.runs import Run, open_run
-from upkeep.sync import markers, plan, registry, store, workplan
+from upkeep.sync import markers, plan, recorded, registry, store, workplan
 from upkeep.sync.attempts import subject_of
 from upkeep.sync.document import Document
 from upkeep.sync.findings import Finding, blocked, has_errors, summary
 from upkeep.sync.plan import Plan
+from upkeep.sync.recorded import Known
 from upkeep.sync.records import applied
-from upkeep.sync.registry import Known, Managed
+from upkeep.sync.registry import Managed
 from upkeep.sync.workingtree import Listing, Place, Stamp, WorkingTree
 
 TRIES = 3
@@ -92,9 +93,9 @@ def sync(database: Database, repository: Managed, *, fix: bool, trigger: Trigger
         except UpkeepError as error:
             # A database or lock that is gone is the error to tell; nothing more can be recorded then.
             with contextlib.suppress(DatabaseError), database.session() as session:
-                kept = registry.last_findings(session, repository.slug)
+                kept = recorded.last_findings(session, repository.slug)
                 reason = f"{error.reason}: {error.message}"
-                registry.record_attempt(
+                recorded.record_attempt(
                     session, repository.slug, findings=kept, reason=reason, run_id=run_id, trigger=trigger
                 )
             raise
@@ -161,7 +162,7 @@ def _reconcile(
         after = applied(hub, made.changes)
         workstreams = sum(row.present for row in after.workstreams.values())
         tasks = sum(row.present for row in after.tasks.values())
-        attempt, state = registry.record_attempt(
+        attempt, state = recorded.record_attempt(
             session,
             repository.slug,
             findings=made.findings,
@@ -206,7 +207,7 @@ def _not_now(run: Run, repository: Managed, why: str, remedy: str, trigger: Trig
     findings = (blocked(why, remedy),)
     reason = summary(findings)
     with run.database.session() as session:
-        attempt, state = registry.record_attempt(
+        attempt, state = recorded.record_attempt(
             session, repository.slug, findings=findings, reason=reason, run_id=run.run_id, trigger=trigger
         )
     return Synced(repository.slug, findings, reason, 0, 0, 0, (), attempt, state)

@@ -1,7 +1,7 @@
 """The hub's tables: rows in, rows out, and what people change by hand.
 
-What belongs here: SQL over workstreams, tasks and interventions. What does not: repositories and goals
-(`registry.py`), and deciding what to write (`plan.py`).
+What belongs here: SQL over workstreams, tasks and interventions. What does not: repositories (`registry.py`), goals
+(`goals.py`), and deciding what to write (`plan.py`).
 
 Text that PostgreSQL refuses (NUL, which a quoted YAML value may hold) is escaped as `database/text.py` does.
 """

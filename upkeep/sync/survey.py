@@ -25,10 +25,11 @@ from upkeep.database.events import EventType
 from upkeep.database.server import Database
 from upkeep.database.tables import repositories
 from upkeep.sync import attempts as history
-from upkeep.sync import registry
+from upkeep.sync import recorded, registry
 from upkeep.sync.drift import Look, Looker, Target
 from upkeep.sync.findings import blocked, summary
-from upkeep.sync.registry import Known, Managed
+from upkeep.sync.recorded import Known
+from upkeep.sync.registry import Managed
 from upkeep.sync.workingtree import Stamp
 
 ERRORS_AFTER = timedelta(hours=24)
@@ -105,7 +106,7 @@ def check(
     (`time.monotonic`). Those that agree with the hub are fresh again, all in one update."""
     with database.session() as session:
         now = session.execute(sa.select(sa.func.now())).scalar_one()
-        known = registry.everything_known(session)
+        known = recorded.everything_known(session)
         repos = [one for one in registry.every(session) if one.slug > after and one.slug in known]
     found, more = _Found(), None
     targets = [Target(one.path, one.workplans, known[one.slug]) for one in repos]
@@ -137,7 +138,7 @@ def _record(database: Database, found: _Found, attempts: Mapping[str, datetime |
         at = _confirm(session, [slug for slug in found.agree if slug in ours])
         for slug, files in found.stamps.items():
             if slug in ours:
-                registry.store_stamps(session, slug, files)
+                recorded.store_stamps(session, slug, files)
         _tell_unreachable(session, {slug: look for slug, look in found.unreachable.items() if slug in ours}, attempts)
         events.record(
             session,
@@ -188,6 +189,6 @@ def _tell_unreachable(session: Session, looks: Mapping[str, Look], attempts: Map
         if text.unescape(reason) == (said := summary([finding])):
             still.append(slug)
         elif tried == attempts[slug]:
-            registry.record_attempt(session, slug, findings=[finding], reason=said, trigger="check")
+            recorded.record_attempt(session, slug, findings=[finding], reason=said, trigger="check")
     chosen = repositories.c.slug.in_(still)
     session.execute(sa.update(repositories).where(chosen).values(last_attempt_at=sa.func.now()))

@@ -22,7 +22,9 @@ from upkeep.config import Settings
 from upkeep.database.server import Database
 from upkeep.database.tables import goals, repositories, tasks
 from upkeep.errors import ConfigError, UpkeepError
-from upkeep.sync import drift, registry, service, store, survey
+from upkeep.sync import configured, drift, registry, service, store, survey
+from upkeep.sync import goals as purposes
+from upkeep.sync.recorded import Known
 
 WAITING = sa.text(
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -139,7 +141,7 @@ def test_commands_that_start_together_bring_a_new_configuration_in_once(
         def run() -> None:
             start.wait(SECONDS)
             with database.session() as session:
-                registry.refresh(session, settings(slugs))
+                configured.refresh(session, settings(slugs))
 
         return run
 
@@ -153,7 +155,7 @@ def test_commands_that_start_together_bring_a_new_configuration_in_once(
 def test_goals_that_are_set_together_leave_one_active(managing: Managing) -> None:
     database = managing.database
     with held(database, repositories, repositories.c.slug == "sample") as wait:
-        racers = [Racer(in_session(database, registry.set_goal, "sample", title)) for title in ("One", "Two")]
+        racers = [Racer(in_session(database, purposes.put, "sample", title)) for title in ("One", "Two")]
         wait(2)
     titles = {racer.end().title for racer in racers}
     assert titles == {"One", "Two"}
@@ -172,7 +174,7 @@ def test_what_the_configuration_takes_meanwhile_is_not_registered_over(
     entries = {"sample": {"path": path, "domain": "from the file"}}
     settings = Settings.model_validate({"home": tmp_path / "home", "repositories": entries})
     with database.session() as session:
-        registry.refresh(session, settings)
+        configured.refresh(session, settings)
         racer = Racer(in_session(database, registry.register, path, domain="from the command"))
         deadline = time.monotonic() + SECONDS
         while time.monotonic() < deadline and not session.execute(WAITING).scalar_one():
@@ -238,7 +240,7 @@ def test_a_drift_check_does_not_undo_what_a_sync_recorded_meanwhile(managing: Ma
     file = managing.path / FILE
     file.touch()
 
-    def looking(path: Path, patterns: Sequence[str], known: registry.Known) -> drift.Look:
+    def looking(path: Path, patterns: Sequence[str], known: Known) -> drift.Look:
         look = drift.look(path, patterns, known)
         file.write_text(file.read_text().replace("id: A-2\nstatus: todo", "id: A-2\nstatus: done"))
         managing.sync(fix=True)
@@ -269,14 +271,14 @@ def test_many_who_change_and_confirm_many_never_wait_in_a_circle(
         return Settings.model_validate({"home": tmp_path / "home", "repositories": entries})
 
     with database.session() as session:
-        registry.refresh(session, settings("", slugs))
+        configured.refresh(session, settings("", slugs))
 
     def turn(number: int) -> Callable[[], None]:
         def run() -> None:
             for step in range(4):
                 if number % 2:
                     with database.session() as session:
-                        registry.refresh(session, settings(f"{number}.{step}", slugs if number == 1 else slugs[::-1]))
+                        configured.refresh(session, settings(f"{number}.{step}", slugs if number == 1 else slugs[::-1]))
                 else:
                     survey.check(database)
 

@@ -13,7 +13,7 @@ from tests.upkeep.sync.conftest import FILE, Managing
 from upkeep.database import events
 from upkeep.database.locks import holder_of
 from upkeep.metrics import runs
-from upkeep.sync import markers, registry, store, survey
+from upkeep.sync import markers, recorded, registry, store, survey
 from upkeep.sync.records import Hub
 
 KILLED = """
@@ -21,7 +21,7 @@ import os, sys
 from pathlib import Path
 from upkeep.database.server import connect
 from upkeep.runs import Run
-from upkeep.sync import registry, service, store
+from upkeep.sync import recorded, registry, service, store
 from upkeep.sync.workingtree import WorkingTree
 
 def killed(*_, **__):
@@ -47,7 +47,7 @@ elif step == "files written":
 elif step == "rows written":
     store.apply = after(store.apply)
 elif step == "attempt recorded":
-    registry.record_attempt = after(registry.record_attempt)
+    recorded.record_attempt = after(recorded.record_attempt)
 elif step == "hub committed":
     Run.finish = killed
 elif step == "written by somebody else":
@@ -122,7 +122,7 @@ def test_a_file_that_somebody_else_keeps_writing_is_synced_and_left_alone(managi
     # Two tries to write, each of which found another text than it had read; the third only told.
     assert (managing.path / FILE).read_text() == before + "one more line\n" * 2
     with managing.database.session() as session:
-        assert {str(each.code) for each in registry.last_findings(session, "sample")} == {"C-17"}
+        assert {str(each.code) for each in recorded.last_findings(session, "sample")} == {"C-17"}
     assert {row.local_id for row in hub_of(managing).tasks.values()} == {"A-1", "A-2"}
     assert managing.row.last_attempt_reason is None
     assert managing.sync(fix=True).edited_files == (FILE,)

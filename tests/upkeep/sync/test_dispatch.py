@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.support.workplans import plan, task
 from tests.upkeep.sync.conftest import Managing
-from upkeep.sync import registry, store
+from upkeep.sync import goals, store
 from upkeep.sync.dispatch import MAX_BYTES, MAX_TEXT, Dispatch, Omitted, depth, dispatch
 
 
@@ -78,7 +78,7 @@ def test_however_much_there_is_to_do_the_answer_stays_small(managing: Managing) 
         managing.write(plan(f"W{number}", "active", front=(f"domain: {wide}",)), f"workplans/{number:02}.md")
     managing.sync()
     with managing.database.session() as session:
-        registry.set_goal(session, "sample", wide, wide)
+        goals.put(session, "sample", wide, wide)
     told = answer(managing)
     size = len(told.model_dump_json().encode())
     assert 0.9 * MAX_BYTES < size <= MAX_BYTES
@@ -94,8 +94,8 @@ def test_goal_questions_and_time_are_told(managing: Managing) -> None:
     managing.write(plan("A", "active", task("A-1", "todo", "needs_human: true", "question: Which?")))
     done = managing.sync(fix=True)
     with managing.database.session() as session:
-        registry.set_goal(session, "sample", "From the file", source="configuration")
-        registry.set_goal(session, "sample", "By command", "d" * 9000, by="ada")
+        goals.put(session, "sample", "From the file", source="configuration")
+        goals.put(session, "sample", "By command", "d" * 9000, by="ada")
     told = answer(managing)
     assert told.last_state_synced_at == done.last_state_synced_at
     assert told.active_goal is not None

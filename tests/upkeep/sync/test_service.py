@@ -18,7 +18,7 @@ from upkeep.database.locks import hold
 from upkeep.database.server import Database, connect
 from upkeep.database.tables import tasks
 from upkeep.errors import ConfigError, LockError
-from upkeep.sync import registry, service, store
+from upkeep.sync import recorded, registry, service, store
 from upkeep.sync.findings import Code
 from upkeep.sync.service import Synced
 from upkeep.sync.workingtree import WorkingTree
@@ -85,7 +85,7 @@ def test_with_errors_the_rest_is_synced_and_only_the_attempt_moves(managing: Man
     assert after.last_attempt_at > before.last_attempt_at
     assert after.last_attempt_reason == done.reason
     with managing.database.session() as session:
-        assert registry.last_findings(session, "sample") == done.findings
+        assert recorded.last_findings(session, "sample") == done.findings
 
 
 def test_a_sync_leaves_an_event_with_both_times_in_the_same_transaction(managing: Managing) -> None:
@@ -252,7 +252,7 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from upkeep.database.server import connect
-from upkeep.sync import registry, service, store
+from upkeep.sync import recorded, registry, service, store
 
 def killed(*_):
     os.kill(os.getpid(), 9)

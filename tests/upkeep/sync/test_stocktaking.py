@@ -20,7 +20,7 @@ from upkeep.config import Settings
 from upkeep.database import events
 from upkeep.database.server import Database
 from upkeep.errors import ConfigError, ForgeError
-from upkeep.sync import registry, stocktaking
+from upkeep.sync import recorded, registry, stocktaking
 from upkeep.sync.inventory import Inventory
 
 Register = Callable[..., None]
@@ -222,7 +222,7 @@ def test_a_report_says_how_old_the_sync_is(
     gitea.lists("coulomb/docs")
     register("docs", forge="coulomb", repo="coulomb/docs")
     with database.session() as session:
-        registry.record_attempt(session, "docs", findings=[], reason=None)
+        recorded.record_attempt(session, "docs", findings=[], reason=None)
     take(settings, database)
     now = datetime.now(UTC)
     for later, band in ((timedelta(0), "fresh"), (timedelta(hours=2), "ageing"), (timedelta(days=2), "stale")):

@@ -16,9 +16,10 @@ from tests.support.workplans import plan, task
 from tests.upkeep.sync.conftest import FILE, Managing
 from upkeep.database import events
 from upkeep.database.tables import repositories
-from upkeep.sync import attempts, drift, registry, store, survey
+from upkeep.sync import attempts, drift, recorded, registry, store, survey
 from upkeep.sync.drift import Look, Looker, Target
-from upkeep.sync.registry import Known, Managed
+from upkeep.sync.recorded import Known
+from upkeep.sync.registry import Managed
 from upkeep.sync.survey import Checked
 
 
@@ -171,7 +172,7 @@ def test_files_that_cannot_be_read_are_no_drift_as_long_as_that_stays_so(managin
 def test_a_sync_that_did_not_end_is_tried_again_after_an_hour(managing: Managing) -> None:
     managing.sync(fix=True)
     with managing.database.session() as session:
-        registry.record_attempt(session, "sample", findings=(), reason="sync.not_writable: the disk is full")
+        recorded.record_attempt(session, "sample", findings=(), reason="sync.not_writable: the disk is full")
     assert list(check(managing).failing) == ["sample"]
     rewind(managing, hours=2)
     assert "the disk is full" in check(managing).drifted["sample"]
@@ -191,7 +192,7 @@ def test_what_cannot_be_reached_is_a_finding_of_its_own_that_is_told_once(managi
     assert now.last_attempt_at > before.last_attempt_at
     assert str(now.last_attempt_reason).startswith("C-24 there is no working tree")
     with managing.database.session() as session:
-        (finding,) = registry.last_findings(session, "sample")
+        (finding,) = recorded.last_findings(session, "sample")
         told = [each for each in events.of_subject(session, "sync", "repository:sample") if not each.run_id]
     assert (finding.code, finding.severity) == ("C-24", "error")
     assert len([each for each in told if "last_attempt_at" in each.summary["changes"]]) == 1
