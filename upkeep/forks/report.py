@@ -103,6 +103,9 @@ class Report(Record):
     stopped_at: str | None = None
     error: dict[str, Any] | None = None
     overrides: tuple[str, ...] = Field(default=(), description="Flags that waived a rule: --force, --skip-gates.")
+    lock: str | None = Field(
+        default=None, description="Who held the fork's lock for this run: process, host, since when."
+    )
     takeover: Takeover | None = None
     snapshot: Snapshot | None = None
     verification: Verification | None = None

@@ -142,6 +142,7 @@ def held(desk: Desk, *, force: bool = False) -> Iterator[FolderLock]:
         desk.draft.override("--force")
     with folder_lock.hold(desk.folder / "lock", desk.run_id, force=force) as lock:
         desk.held = lock
+        desk.draft.put(lock=lock.meta.words)
         if lock.takeover is not None:
             desk.draft.put(takeover=lock.takeover)
             desk.note(EventType.LOCK_TAKEN_OVER, **lock.takeover.as_summary())
@@ -370,6 +371,7 @@ def _figures(report: Report) -> dict[str, Any]:
     )
     return {
         "exit_code": report.exit_code,
+        "step": report.stopped_at,
         "base": snapshot.trunk if snapshot else None,
         "head": snapshot.upstream if snapshot else None,
         "counts": counts,

@@ -45,12 +45,15 @@ class Snapshot(Record):
 
     `stack` holds the fork's own branches here, `remote_stack` those of them that the remote has. `stack_kind` says who
     restacks them, `tracked` what Graphite knows of them, each after its parent, `stack_note` what a person should know,
-    and `stack_problem` why they cannot be restacked.
+    and `stack_problem` why they cannot be restacked. `…_branch` are the branches' names.
     """
 
     taken_at: datetime
     fork_url: str
     upstream_url: str
+    trunk_branch: str = ""
+    mirror_branch: str = ""
+    upstream_branch: str = ""
     trunk: str
     mirror: str | None
     upstream: str
@@ -192,6 +195,9 @@ def _look(place: Place, branches: _Branches) -> Snapshot:
         taken_at=datetime.now(UTC),
         fork_url=display_url(place.fork_url),
         upstream_url=display_url(place.upstream_url),
+        trunk_branch=fork.trunk,
+        mirror_branch=fork.mirror_branch,
+        upstream_branch=fork.upstream_branch,
         trunk=trunk,
         mirror=theirs.get(f"refs/heads/{fork.mirror_branch}"),
         upstream=head,

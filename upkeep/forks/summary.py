@@ -60,6 +60,8 @@ def _head(report: Report) -> Iterator[str]:
     yield f"- Took {report.seconds:.1f} s; exit code {report.exit_code} ({report.outcome})"
     if report.stopped_at:
         yield f"- Stopped at: {inline(report.stopped_at)}"
+    if report.lock:
+        yield f"- Lock held by {inline(report.lock)}"
     for flag in report.overrides:
         yield f"- **Override: {inline(flag)}**"
     if report.takeover:
@@ -73,12 +75,15 @@ def _shas(report: Report) -> Iterator[str]:
     snapshot, verification = report.snapshot, report.verification
     if snapshot is None:
         return
-    yield from ("", "## Before and after", "", "| | before | after |", "| --- | --- | --- |")
-    after = {each.before: each.after for each in (report.applied.pushed if report.applied else ())}
-    yield f"| trunk | {code(snapshot.trunk)} | {code(after.get(snapshot.trunk, snapshot.trunk))} |"
-    mirror = after.get(snapshot.mirror, snapshot.mirror) if snapshot.mirror != snapshot.trunk else snapshot.mirror
-    yield f"| mirror | {code(snapshot.mirror or 'none')} | {code(mirror or 'none')} |"
-    yield f"| upstream | {code(snapshot.upstream)} | |"
+    yield from ("", "## Before and after", "", "| | branch | before | after |", "| --- | --- | --- | --- |")
+    after = {each.ref: each.after for each in (report.applied.pushed if report.applied else ())}
+    for what, branch, before in (
+        ("trunk", snapshot.trunk_branch, snapshot.trunk),
+        ("mirror", snapshot.mirror_branch, snapshot.mirror),
+    ):
+        now = after.get(f"refs/heads/{branch}", before)
+        yield f"| {what} | {code(branch, in_table=True)} | {code(before or 'none')} | {code(now or 'none')} |"
+    yield f"| upstream | {code(snapshot.upstream_branch, in_table=True)} | {code(snapshot.upstream)} | |"
     if report.behind and report.behind.since:
         yield ""
         yield f"Trunk lacks {report.behind.commits} upstream commit(s), the oldest of {report.behind.since:%Y-%m-%d}."
@@ -165,7 +170,7 @@ def _gates(report: Report) -> Iterator[str]:
     yield from ("", "## Gates", "", "| gate | result | s | |", "| --- | --- | ---: | --- |")
     for gate in report.gates:
         remarks = [*(["old trunk"] if gate.baseline else []), *(["cached"] if gate.cached else [])]
-        yield f"| {code(gate.command)} | {gate.result} | {gate.seconds:.0f} | {', '.join(remarks)} |"
+        yield f"| {code(gate.command, in_table=True)} | {gate.result} | {gate.seconds:.0f} | {', '.join(remarks)} |"
 
 
 def _moves(report: Report) -> Iterator[str]:

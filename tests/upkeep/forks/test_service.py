@@ -518,6 +518,33 @@ class TestReports:
         done = subprocess.run([checker, "--schemafile", schema, folder / "report.json"], capture_output=True, text=True)
         assert done.returncode == 0, done.stdout
 
+    def test_tell_branches_apart_that_are_or_were_at_the_same_commit(self, world: World) -> None:
+        world.fork.git("update-ref", "-d", "refs/heads/main")
+        head = world.commit_upstream({"a.txt": theirs()})
+        old = world.fork.head("trunk")
+        report = world.run(verify_only=True)
+        text = (reporting.folder_of(world.home, report) / "summary.md").read_text()
+        assert f"| trunk | `trunk` | `{old}` | `{old}` |\n| mirror | `main` | `none` | `none` |" in text
+        report = world.run()
+        text = (reporting.folder_of(world.home, report) / "summary.md").read_text()
+        assert f"| trunk | `trunk` | `{old}` | `{world.fork.head('trunk')}` |\n" in text
+        assert f"| mirror | `main` | `none` | `{head}` |\n| upstream | `main` | `{head}` | |" in text
+
+    def test_show_a_gate_with_a_pipe_in_its_own_cell(self, world: World) -> None:
+        world.settings["gates"] = ["cat a.txt | grep -q ours"]
+        world.commit_upstream({"a.txt": theirs()})
+        report = world.run()
+        text = (reporting.folder_of(world.home, report) / "summary.md").read_text()
+        assert "| `cat a.txt \\| grep -q ours` | skipped |" in text
+
+    def test_say_who_held_the_lock(self, world: World) -> None:
+        report = world.run()
+        assert report.lock is not None
+        assert f"pid {os.getpid()} on " in report.lock
+        assert (
+            "\n- Lock held by run run-1: pid " in (reporting.folder_of(world.home, report) / "summary.md").read_text()
+        )
+
     def test_two_runs_at_once_are_one_run_and_one_refusal(self, world: World) -> None:
         world.commit_upstream({"a.txt": theirs()})
         before = world.everything()
