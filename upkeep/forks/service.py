@@ -109,12 +109,11 @@ def _steps(desk: Desk, *, restore: str | None) -> Iterator[Record]:
     if judged(verification, verify_only=desk.verify_only) is None:
         gates = gated(desk, snapshot, verification)
         yield gates
-        if gates.tip is None:
-            return
-        tip = gates.tip
-        done = _patiently(desk, lambda: applied(desk, snapshot, tip))
-        yield done
-        yield restacked(desk, snapshot, tip, done)
+        if (passed := gates.tip) is not None:
+            tip = passed
+            done = _patiently(desk, lambda: applied(desk, snapshot, passed))
+            yield done
+            yield restacked(desk, snapshot, passed, done)
     if (shown := dashboard.shown(desk, snapshot, verification, tip)) is not None:
         yield shown
 

@@ -12,9 +12,11 @@ from tests.support.rebases import LINES, World, dies, rebase, theirs
 from tests.support.repositories import RepoBuilder
 from upkeep.database.server import Database
 from upkeep.forks import dashboard, delta
-from upkeep.forks.desk import Desk
+from upkeep.forks.desk import Desk, GateFailed
 from upkeep.forks.outcomes import Outcome
-from upkeep.forks.report import Report
+from upkeep.forks.records import Verification
+from upkeep.forks.report import Gate, Report
+from upkeep.forks.snapshot import Snapshot
 
 REPO = "o/fork"
 
@@ -108,6 +110,20 @@ def test_a_conflict_day_says_which_patch_does_not_go_and_later_when_that_was(hub
     first = hub.pull().body.split("\n## ")[1]
     assert "does not go" not in first
     assert "Last conflict: " in first
+
+
+def test_a_day_on_which_a_gate_fails_opens_it_again_as_well(hub: Hub) -> None:
+    hub.day()
+    hub.hosted.closes(1)
+    hub.world.commit_upstream({"a.txt": theirs(text="again")})
+
+    def gates(desk: Desk, snapshot: Snapshot, verification: Verification) -> tuple[str, tuple[Gate, ...]]:
+        raise GateFailed("make test failed")
+
+    report = hub.run(gates=gates)
+    assert (report.outcome, report.stopped_at) == (Outcome.GATES_FAILED, "gates")
+    assert (hub.pull().state, report.delta_pull_request) == ("open", f"https://github.com/{REPO}/pull/1")
+    assert "2 patches" in hub.pull().title
 
 
 def test_only_verified_sends_nothing(hub: Hub) -> None:
