@@ -39,6 +39,17 @@ watches: {{}}
   #   poll_minutes: 10
   #   scan: {{kotlin: {{calls: [track, logEvent], event: 0, properties: 1}}}}
 
+forks: {{}}
+  # my-fork:                                           # rebased on its upstream every day: docs/forks.md
+  #   path: ~/src/my-fork                              # a working copy with the remotes `origin` and `upstream`
+  #   trunk: integration                               # the branch with your patches
+  #   upstream_branch: main
+  #   mirror_branch: main                              # a plain copy of upstream's branch in your fork
+  #   gates: ["make test"]                             # run in the sandbox before anything is pushed
+  #   forge: github
+  #   repo: me/my-fork
+  #   schedule: "0 5 * * *"
+
 repositories: {{}}
   # my-repo: {{path: ~/src/my-repo, domain: docs, fix: true}}   # workplans in step with the hub: docs/sync.md
 
@@ -76,7 +87,7 @@ def init(
             f"{path} cannot be written: {error.strerror}", code="config.unwritable", remedy="Choose another path."
         ) from error
     print(f"wrote {path}")
-    print("next: edit its watches, then run `upkeep config check` and `upkeep doctor`")
+    print("next: edit its watches and forks, then run `upkeep config check` and `upkeep doctor`")
 
 
 @app.command()

@@ -30,6 +30,7 @@ def test_what_init_writes_is_valid_and_explains_itself(tmp_path: Path) -> None:
     (tmp_path / "upkeep.yaml").write_text(uncommented)
     settings = load()
     assert settings.watch("my-app").content == "content/analytics"
+    assert settings.fork("my-fork").gates[0].run == "make test"
     assert settings.repositories["my-repo"].fix
     assert settings.web.hosts == ("hub.example.com",)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from upkeep.config import Settings, find, load, schema
 from upkeep.errors import ConfigError
@@ -254,6 +256,21 @@ repositories:
     settings = load()
     assert settings.forks["codex"].gates[0].run == "just fmt"
     assert settings.watch("chalo-analytics").agent == "codex"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, "give `path`"),
+        ({"url": "https://git.example/fork.git"}, "the address of upstream"),
+        ({"path": "~/fork", "trunk": "main"}, "trunk and mirror_branch are both 'main'"),
+    ],
+    ids=["nowhere", "a name for an address", "patches on the mirror"],
+)
+def test_a_fork_that_could_not_be_rebased_is_refused(settings: dict[str, str], words: str) -> None:
+    fork = {"trunk": "trunk", "forge": "here", "repo": "o/fork", **settings}
+    with pytest.raises(ValidationError, match=re.escape(words)):
+        Settings.model_validate({"forks": {"fork": fork}})
 
 
 def test_the_schema_describes_every_key_and_holds_no_internal_one() -> None:

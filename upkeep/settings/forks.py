@@ -80,6 +80,21 @@ class Fork(Section):
     )
 
     @model_validator(mode="after")
+    def _has_a_place(self) -> Self:
+        if self.path is None and self.url is None:
+            raise ValueError(
+                "give `path`, a working copy of the fork, or `url`, of which Upkeep keeps a mirror of its own"
+            )
+        if self.path is None and not {"/", ":"} & set(self.remotes.upstream):
+            raise ValueError("without a working copy `remotes.upstream` is the address of upstream, and no name")
+        if self.trunk == self.mirror_branch:
+            raise ValueError(
+                f"trunk and mirror_branch are both {self.trunk!r}: the mirror is a plain copy of upstream's branch, "
+                "trunk holds the patches on top of it"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _has_a_checkout(self) -> Self:
         if self.stack == "graphite" and self.path is None:
             raise ValueError("stack: graphite needs a checkout, which a fork by url has not; give `path`")
