@@ -1,4 +1,4 @@
-"""Disks that cannot be written, and kills at every step: what a run may never leave behind, on real repositories.
+"""Disks that cannot be written, and stale locks: what a run may never leave behind, on real repositories.
 
 The child processes run one rebase as the assets do. A disk is made read-only or full by bubblewrap's own mounts.
 """
@@ -13,43 +13,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.rebases import TRUNK, World, theirs
+from tests.support.rebases import World, theirs
 from tests.support.tools import tool
 from upkeep.forks.outcomes import Outcome
 
 ROOT = Path(__file__).parents[3]
 RUN = """
-import os, signal, sys
-from contextlib import contextmanager
+import sys
 from pathlib import Path
 from tests.support.rebases import make_desk, rebase
-from upkeep.forks.report import Draft
-
-class Killing(Draft):
-    @contextmanager
-    def step(self, name, command=""):
-        if name == sys.argv[3]:
-            os.kill(os.getpid(), signal.SIGKILL)
-        with super().step(name, command):
-            yield
-
-    def finish(self, outcome, error=None):
-        if sys.argv[3] == "report":
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().finish(outcome, error)
-
-def gates(desk, snapshot, verification):
-    return str(verification.tip), ()
-
-desk = make_desk(Path(sys.argv[2]), "child", {"path": sys.argv[1]}, gates=gates)
-desk.draft = Killing("fork", "child", trigger="cli")
-report = rebase(desk)
+report = rebase(make_desk(Path(sys.argv[2]), "child", {"path": sys.argv[1]}))
 print(report.exit_code, (report.error or {}).get("code"))
 """
 
 
-def child(world: World, at: str = "", prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-    argv = [*prefix, sys.executable, "-c", RUN, str(world.work.path), str(world.home), at]
+def child(world: World, prefix: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+    argv = [*prefix, sys.executable, "-c", RUN, str(world.work.path), str(world.home)]
     return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
 
 
@@ -64,7 +43,7 @@ class TestADisk:
         world.commit_upstream({"a.txt": theirs()})
         before = world.everything()
         work = str(world.work.path)
-        done = child(world, prefix=mounted(world, "--ro-bind", work, work))
+        done = child(world, mounted(world, "--ro-bind", work, work))
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith("1 git"), done.stdout
         assert world.everything() == before
@@ -76,7 +55,7 @@ class TestADisk:
         world.commit_upstream({"a.txt": theirs()})
         world.home.mkdir(exist_ok=True)
         before = world.everything()
-        done = child(world, prefix=mounted(world, "--ro-bind", str(world.home), str(world.home)))
+        done = child(world, mounted(world, "--ro-bind", str(world.home), str(world.home)))
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith("1 "), done.stdout
         assert world.everything() == before
@@ -92,31 +71,13 @@ class TestADisk:
         # A checkout below /tmp would be hidden, with the interpreter that the child is started by.
         places += ["--ro-bind", str(ROOT), str(ROOT)]
         of_home = ("--size", str(home), "--tmpfs", str(world.home))
-        done = child(world, prefix=mounted(world, *places, "--bind", own, own, *of_home))
+        done = child(world, mounted(world, *places, "--bind", own, own, *of_home))
         assert done.returncode == 0, done.stderr
         code, reason = done.stdout.split()
         assert code == "1"
         assert reason in ("forks.no_room", "forks.merge_failed", "git.disk_full", "unexpected")
         assert world.everything() == before
         assert world.run().outcome is Outcome.REBASED
-
-
-@pytest.mark.parametrize("at", ["snapshot", "verify", "gates", "apply", "report"])
-def test_kill_9_before_any_step_is_finished_by_the_next_run(world: World, at: str) -> None:
-    world.commit_upstream({"a.txt": theirs()})
-    before = world.everything()
-    killed = child(world, at)
-    assert killed.returncode == -9, killed.stderr
-    if at != "report":
-        assert world.everything() == before
-    assert (world.home / "forks/fork/lock").exists()
-    report = world.run()
-    assert report.exit_code == 0
-    assert report.takeover is not None
-    assert world.work.head() == world.fork.head("trunk") == world.work.refs()[TRUNK]
-    assert world.work.git("status", "--porcelain") == ""
-    assert len(world.work.git("worktree", "list").splitlines()) == 1
-    assert not (world.home / "forks/fork/lock").exists()
 
 
 class TestALockThatIsStale:
