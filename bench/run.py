@@ -12,7 +12,20 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-NAMES = ("poll", "scan", "validate", "update", "up", "rebase", "sync", "inventory", "sandbox", "gateway", "guardrails")
+NAMES = (
+    "poll",
+    "scan",
+    "validate",
+    "update",
+    "up",
+    "rebase",
+    "forecast",
+    "sync",
+    "inventory",
+    "sandbox",
+    "gateway",
+    "guardrails",
+)
 
 
 def main() -> None:
