@@ -76,8 +76,12 @@ class Up:
         return answer["data"]  # type: ignore[no-any-return]
 
     def runs(self, watch: str) -> list[dict[str, Any]]:
+        return self.runs_of(f"watch:{watch}")
+
+    def runs_of(self, subject: str) -> list[dict[str, Any]]:
+        """The runs of a subject as the UI shows them, the newest first."""
         query = "query($f: RunsFilter) { runsOrError(filter: $f) { ... on Runs { results { runId status } } } }"
-        found = self.ask(query, f={"tags": [{"key": "upkeep/subject", "value": f"watch:{watch}"}]})
+        found = self.ask(query, f={"tags": [{"key": "upkeep/subject", "value": subject}]})
         return found["runsOrError"]["results"]  # type: ignore[no-any-return]
 
     def syncs(self, repository: str) -> dict[str, str]:
