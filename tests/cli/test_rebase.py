@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +28,7 @@ from upkeep.errors import ConfigError
 from upkeep.forges.text import inline
 from upkeep.forks import lock as folder_lock
 
+ROOT = Path(__file__).parents[2]
 OLD = "".join(f"line {number}\n" for number in range(12))
 OURS = OLD.replace("line 3\n", "ours\n")
 
@@ -152,6 +158,7 @@ def test_a_gate_that_fails_exits_14_and_nothing_is_pushed(terminal: Terminal) ->
     assert terminal.moved() == before
     ended = terminal.events(report["run_id"])[-1][1]
     assert (ended["outcome"], ended["reason"], ended["exit_code"]) == ("failed", "gates_failed", 14)
+    assert ended["step"] == "gates"
 
 
 @pytest.mark.parametrize(("answer", "outcome"), [("n\n", "cancelled"), ("y\n", "rebased")])
@@ -166,6 +173,55 @@ def test_on_a_terminal_the_gates_are_asked_for(terminal: Terminal, answer: str, 
     assert done.stdout.endswith(f"\n{outcome}\n")
     assert "true (at most 30 min)" in done.stderr
     assert (terminal.moved() == before) == (outcome == "cancelled")
+
+
+def typed(terminal: Terminal, *arguments: str, answer: str = "") -> tuple[int, str]:
+    """`upkeep rebase tool …` on a terminal, with `answer` typed once it asks: exit code, and what it showed."""
+    program = "import typer; from cli.rebase import rebase; typer.run(rebase)"
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "120"}
+    child = subprocess.Popen(
+        [sys.executable, "-P", "-c", program, "tool", *arguments],
+        env=environment,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        # On Linux a terminal whose last user is gone answers with an error.
+        with suppress(OSError):
+            while part := os.read(ours, 65536):
+                shown += part
+                if answer and b"Run them now?" in shown:
+                    os.write(ours, answer.encode())
+                    answer = ""
+    finally:
+        os.close(ours)
+    return child.wait(240), shown.decode(errors="replace")
+
+
+def test_a_person_at_a_terminal_is_asked_and_yes_answers(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{Path(tool('bwrap')).parent}{os.pathsep}{os.environ['PATH']}")
+    terminal.configure(gates=["test -f a.txt"])
+    terminal.commit_upstream(9)
+    before = terminal.moved()
+
+    code, shown = typed(terminal, answer="n\n")
+
+    assert code == 1, shown
+    assert "test -f a.txt (at most 30 min)" in shown
+    assert "the gates were not wanted" in shown
+    assert terminal.moved() == before
+
+    code, shown = typed(terminal, "--yes")
+
+    assert code == 0, shown
+    assert "Run them now?" not in shown
+    assert "theirs" in (terminal.work.path / "a.txt").read_text()
+    assert terminal.fork.head("trunk") == terminal.work.head()
 
 
 def test_skipped_gates_stand_in_the_report(terminal: Terminal) -> None:
