@@ -253,6 +253,11 @@ def fork_assets(forks: StaticPartitionsDefinition) -> list[AssetsDefinition | As
             yield from _wanted(context, _not_reached(desk.report, reached))
             raise failure_of(desk.report)
 
+    return [*_around(common), rebase, *_beside_it(forks, common)]
+
+
+def _around(common: Mapping[str, Any]) -> list[AssetSpec]:
+    """What a rebase starts from, and others make."""
     return [
         AssetSpec(
             UPSTREAM_REPOSITORY,
@@ -267,18 +272,20 @@ def fork_assets(forks: StaticPartitionsDefinition) -> list[AssetsDefinition | As
             kinds={"git"},
             **common,
         ),
-        rebase,
-        *(
-            AssetSpec(
-                key,
-                deps=_DEPENDENCIES[key],
-                description=_DESCRIPTIONS[key],
-                kinds=_KINDS[key],
-                partitions_def=forks,
-                **common,
-            )
-            for key in BESIDE
-        ),
+    ]
+
+
+def _beside_it(forks: StaticPartitionsDefinition, common: Mapping[str, Any]) -> list[AssetSpec]:
+    return [
+        AssetSpec(
+            key,
+            deps=_DEPENDENCIES[key],
+            description=_DESCRIPTIONS[key],
+            kinds=_KINDS[key],
+            partitions_def=forks,
+            **common,
+        )
+        for key in BESIDE
     ]
 
 

@@ -47,8 +47,7 @@ def rebase(
 
     if restore is not None and verify_only:
         raise typer.BadParameter("--restore moves trunk; --verify-only moves nothing")
-    settings = load()
-    settings.fork(fork)
+    (settings := load()).fork(fork)
     with quick_imports():
         from orchestration.rebase import rebase as execute
     from resources.forks import ask_nobody

@@ -121,13 +121,7 @@ def read(
     `tip` is what trunk was moved to; None: it stays where it is, and its patches are shown as they are there.
     `conflicts` are known by `history.key`.
     """
-    if tip is not None:
-        listed = [(each, each.new_sha, "carried") for each in verification.kept]
-    else:
-        found: list[tuple[PatchRecord, str]] = [(each, "carried") for each in verification.kept]
-        found += [(each, "conflicts") for each in verification.conflicts]
-        found += [(each, "has") for each in verification.dropped]
-        listed = [(each, each.sha, state) for each, state in sorted(found, key=lambda pair: pair[0].number)]  # type: ignore[misc]
+    listed = _listed(verification, moved=tip is not None)
     head = tip or verification.head
     commits = {commit.sha: commit for commit in repository.commits(verification.onto, head)}
     stats = _stats(repository, [sha for _, sha, _ in listed])
@@ -157,6 +151,16 @@ def read(
         version=verification.version.version if verification.version and tip else None,
         range_diff=range_diff,
     )
+
+
+def _listed(verification: Verification, *, moved: bool) -> list[tuple[PatchRecord, str, str]]:
+    """Each patch as it stands on trunk: its record, its SHA there, its state."""
+    if moved:
+        return [(each, each.new_sha, "carried") for each in verification.kept]
+    found: list[tuple[PatchRecord, str, str]] = [(each, each.sha, "carried") for each in verification.kept]
+    found += [(each, each.sha, "conflicts") for each in verification.conflicts]
+    found += [(each, each.sha, "has") for each in verification.dropped]
+    return sorted(found, key=lambda entry: entry[0].number)
 
 
 def key(patch: PatchRecord) -> str:

@@ -91,29 +91,39 @@ class _Session:
                 (self.verification.base, self.verification.onto),
             )
             chain = _Chain(self, remembered, settling, {each.key: each for each in known})
-            rebased = verify.verify(
-                place,
-                self.snapshot.upstream,
-                self.snapshot.trunk,
-                committer_of(desk.place.repository, self._moment(place)),
-                version=desk.fork.version,
-                tags=self.snapshot.tags,
-                scratch=desk.trees,
-                settle=chain,
-            )
-            tip = str(rebased.tip)
+            rebased = self._rebased(place, chain)
             waiting = [each for each in remembered.used if each.state == "proposed"]
             if not settling.taken and waiting and all(each.number is not None for each in waiting):
                 url = waiting[0].url
                 return self.result(
                     "waiting", f"What agent {waiting[0].agent} proposed waits for a person: {url}", url=url
                 )
-            place.keep(tip, [self.snapshot.upstream, self.snapshot.trunk])
+            place.keep(str(rebased.tip), [self.snapshot.upstream, self.snapshot.trunk])
             range_diff = verify.range_diff(place, rebased)
             changes = _changes(place, settling.taken, waiting)
-        made = [*waiting, *chain.made]
+        return self._proposed(rebased, [*waiting, *chain.made], changes, range_diff)
+
+    def _rebased(self, place: Quarantine, chain: _Chain) -> Verification:
+        """The rebase with every conflict settled. Raises what `chain` raises where one is not."""
+        return verify.verify(
+            place,
+            self.snapshot.upstream,
+            self.snapshot.trunk,
+            committer_of(self.desk.place.repository, self._moment(place)),
+            version=self.desk.fork.version,
+            tags=self.snapshot.tags,
+            scratch=self.desk.trees,
+            settle=chain,
+        )
+
+    def _proposed(
+        self, rebased: Verification, made: list[Resolution], changes: list[FileChange], range_diff: str
+    ) -> Judgement:
+        """Gate what was settled, review it, and bring it to the forge."""
+        desk, settling = self.desk, self.settling
+        assert settling is not None
         try:
-            tip, gates = self._gated(rebased, tip)
+            tip, gates = self._gated(rebased, str(rebased.tip))
             what = proposal.proposed(
                 desk,
                 self.verification,
