@@ -5,7 +5,8 @@ sites (`syntax.py`), or values (`resolve.py`).
 
 A wrapper is a function that hands a parameter of its own on as the event. Its callers are the calls, one level deep;
 the call inside it is reported (as unresolved) only where no caller was found. A wrapper is followed into other files
-only if no other function of its name and number of parameters in the tree does something else.
+only if no other function of its name and number of parameters in the tree does something else. A function that has the
+name of one of the tracker's methods is followed within its type alone, whose bare calls of that name mean it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from fnmatch import fnmatchcase
 from functools import partial
 from itertools import islice
 
-from upkeep.content.scan.expression import Choice, Expression, Group, Invoke, Name, Pair, Text
+from upkeep.content.scan.expression import Choice, Expression, Group, Invoke, Match, Name, Pair, Text
 from upkeep.content.scan.facts import CallSite, Field, Function
 from upkeep.content.scan.model import Call
 from upkeep.content.scan.program import File, Program
@@ -119,7 +120,9 @@ class CallFinder:
             return
         for name in self._read(tracked).names:
             function = _given_by(tracked, name) if isinstance(name, Missing) else None
-            if function is None or function.path[-1] in self._methods[tracked.file.language]:
+            if function is None or (
+                function.path[-1] in self._methods[tracked.file.language] and not self._shadowing(tracked)
+            ):
                 continue
             if isinstance(name, Missing) and any(field.name == name.parameter for field in function.parameters):
                 yield Wrapper(tracked, function, name.parameter or "")
@@ -128,16 +131,16 @@ class CallFinder:
         """Return the names of functions whose calls are wanted, by family of languages."""
         names: dict[Language, set[str]] = defaultdict(set)
         for wrapper in self.wrappers:
-            names[wrapper.inner.file.family].add(wrapper.function.path[-1])
+            if not self._shadowing(wrapper.inner):
+                names[wrapper.inner.file.family].add(wrapper.function.path[-1])
         return {language: frozenset(found) for language, found in names.items()}
 
     def read(self, callers: Mapping[str, Iterable[CallSite]]) -> None:
         """Look at every site, so that the program knows which names are wanted."""
         for tracked in self.tracked:
             self._read(tracked)
-        if callers:
-            for wrapper, file, site in self._wrapped(callers):
-                self._caller_names(wrapper, file, site)
+        for wrapper, file, site in self._wrapped(callers):
+            self._caller_names(wrapper, file, site)
 
     def calls(self, callers: Mapping[str, Iterable[CallSite]]) -> list[Call]:
         """Return every call, sorted by path and line. `callers` are the sites that call wrappers, by path of file."""
@@ -164,7 +167,7 @@ class CallFinder:
             style = scan.names_of(scan.rules[site.rule])
             return Tracked(file, site, bound.value, site.sources[0], tuple(each.value for each in others), style)
         for pattern in scan.calls:
-            if pattern.method != site.method or not _receives(pattern, site.receiver):
+            if pattern.method != site.method or not _receives(pattern, site.receiver) or _shadowed(file, site):
                 continue
             number = self._argument(file, site, scan.event_of(pattern))
             if number is None:
@@ -267,10 +270,25 @@ class CallFinder:
 
     # Callers of wrappers.
 
+    def _shadowing(self, tracked: Tracked) -> bool:
+        """Whether the call stands in a function that is called like one of the tracker's methods: for its type, a call
+        of that name without receiver is one of this function."""
+        number, functions = tracked.site.function, tracked.file.facts.functions
+        return (
+            number is not None
+            and functions.names[number] in self._methods[tracked.file.language]
+            and number in _shadows(tracked.file, functions.names[number])
+        )
+
     def _wrapped(self, callers: Mapping[str, Iterable[CallSite]]) -> Iterator[tuple[Wrapper, File, CallSite]]:
         by_name: dict[tuple[Language, str], list[Wrapper]] = defaultdict(list)
         for wrapper in self.wrappers:
             by_name[wrapper.inner.file.family, wrapper.function.path[-1]].append(wrapper)
+            if self._shadowing(wrapper.inner):
+                file = wrapper.inner.file
+                for site in file.facts.calls:
+                    if site.method == wrapper.function.path[-1] and _shadowed(file, site):
+                        yield wrapper, file, site
         unambiguous = {key for key, wrappers in by_name.items() if not self._conflicts(key, wrappers)}
         for path, sites in callers.items():
             file = self._program.files[path]
@@ -346,6 +364,27 @@ def _given_by(tracked: Tracked, name: Missing) -> Function | None:
     return Function(owner.path, owner.parameters)
 
 
+def _shadows(file: File, name: str) -> list[int]:
+    """Return the functions called `name` that hand on to the tracker's method of that name or another."""
+    functions = file.facts.functions
+    return [
+        number
+        for number, each in enumerate(functions.names)
+        if each == name
+        and len(functions[number].path) > 1
+        and any(site.function == number and site.receiver for site in file.facts.calls)
+    ]
+
+
+def _shadowed(file: File, site: CallSite) -> bool:
+    """Whether a call without receiver is one of a function of its own type, and not the tracker's."""
+    if site.receiver or site.rule is not None or site.method not in file.facts.functions.names:
+        return False
+    functions = file.facts.functions
+    scopes = [functions[number].path[:-1] for number in _shadows(file, site.method)]
+    return any(site.scope[: len(scope)] == scope for scope in scopes)
+
+
 def _receives(pattern: CallPattern, receiver: str) -> bool:
     return not pattern.receivers or any(fnmatchcase(receiver, glob) for glob in pattern.receivers)
 
@@ -376,6 +415,8 @@ def _paths(expressions: Iterable[Expression]) -> Iterator[tuple[str, ...]]:
                 yield from _paths((key,))
             case Choice(items) | Group(items):
                 yield from _paths(items)
+            case Match(_, cases):
+                yield from _paths(case.value for case in cases)
             case Invoke(Name(parts), method, arguments):
                 yield (*parts, method)
                 yield from _paths(argument.value for argument in arguments if isinstance(argument.value, Pair))

@@ -85,6 +85,21 @@ class Invoke:
 
 
 @dataclass(frozen=True, slots=True)
+class Element:
+    """One of the elements of a collection, or of the values of a map: what a lambda over it is given."""
+
+    collection: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """What destructuring gives its variable at `index`: the first or second of a pair, an argument of a triple."""
+
+    value: Expression
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
 class Pair:
     key: Expression
     value: Expression
@@ -102,7 +117,10 @@ class Unknown:
     """Anything else."""
 
 
-Expression = Text | Name | Member | Parameter | Join | Choice | Match | Invoke | Pair | Group | Unknown
+Expression = (
+    Text | Name | Member | Parameter | Join | Choice | Match | Invoke | Element | Component | Pair | Group | Unknown
+)
+TRUE, FALSE = Name(("true",)), Name(("false",))
 UNKNOWN = Unknown()
 NOTHING = Choice(())
 """A branch that gives no value: `null`, `throw`, `return`."""

@@ -12,7 +12,7 @@ from typing import overload
 
 from upkeep.content.scan.expression import Argument, Expression
 
-VERSION = 2
+VERSION = 3
 """Part of the cache's key: raise it whenever what is read from a file, or its stored form, changes."""
 
 Path = tuple[str, ...]
@@ -44,6 +44,14 @@ class Supertype:
 
 
 @dataclass(frozen=True, slots=True)
+class Constructor:
+    """A further constructor: its parameters, and what it gives to the type's own."""
+
+    parameters: tuple[Field, ...]
+    arguments: tuple[Argument, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Type:
     """A type, object or enum member. A member is an object whose supertype is its enum, with the member's arguments.
 
@@ -54,6 +62,7 @@ class Type:
     kind: str
     parameters: tuple[Field, ...] = ()
     supertypes: tuple[Supertype, ...] = ()
+    constructors: tuple[Constructor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,13 @@ from ast_grep_py import SgNode
 
 from upkeep.content.scan.escapes import kotlin_text
 from upkeep.content.scan.expression import (
+    FALSE,
     NOTHING,
+    TRUE,
     UNKNOWN,
     Case,
     Choice,
+    Element,
     Expression,
     Match,
     Name,
@@ -21,12 +24,25 @@ from upkeep.content.scan.expression import (
     Text,
     join,
 )
-from upkeep.content.scan.facts import Constant, Field, Function, Import, Path, Supertype, Type
+from upkeep.content.scan.facts import Constant, Constructor, Field, Function, Import, Path, Supertype, Type
 from upkeep.content.scan.nodes import child_of, named, unquoted
 from upkeep.content.scan.syntax import Local, Parts, Reader
 
 _BARE_OBJECT = re.compile(r"^(object\s+\w+\s*\{)", re.MULTILINE)
 """At top level the grammar takes `object Names {` for an infix call on an anonymous object; a modifier helps it."""
+
+_WITHOUT_IT = frozenset(
+    re.split(
+        r"\s+",
+        "launch async withContext runBlocking coroutineScope supervisorScope withTimeout withTimeoutOrNull "
+        "launchWhenCreated launchWhenStarted launchWhenResumed repeatOnLifecycle apply run with runCatching buildMap "
+        "buildList buildSet buildString lazy flow synchronized withLock post postDelayed runOnUiThread remember "
+        "LaunchedEffect",
+    )
+)
+"""Functions whose lambda has no parameter: `it` inside is that of a lambda around it."""
+
+_OVER_ELEMENTS = frozenset(("map", "mapNotNull", "flatMap", "forEach", "onEach", "filter", "associateWith"))
 
 _TRANSPARENT = frozenset({"parenthesized_expression", "postfix_expression", "as_expression"})
 
@@ -76,7 +92,7 @@ class KotlinReader(Reader):
         kind = "object" if node.kind() == "object_declaration" else "enum" if "enum" in keywords else "class"
         constructor = child_of(node, "primary_constructor")
         parameters = () if constructor is None else tuple(self._fields(constructor, "class_parameter"))
-        yield Type((*scope, name), kind, parameters, tuple(self._supertypes(node)))
+        yield Type((*scope, name), kind, parameters, tuple(self._supertypes(node)), tuple(self._constructors(node)))
 
     def constant_facts(self, node: SgNode, scope: Path) -> Iterator[Constant]:
         name = self._variable(node)
@@ -130,16 +146,30 @@ class KotlinReader(Reader):
     def lambda_names(self, node: SgNode) -> Collection[str]:
         parameters = child_of(node, "lambda_parameters")
         if parameters is None:
-            return {"it"}
+            parts = self._taker(node)
+            return () if parts is not None and parts.method in _WITHOUT_IT else {"it"}
         return {name.text() for name in parameters.find_all(kind="simple_identifier")}
 
-    def lambda_value(self, node: SgNode) -> Expression:
-        """`x.let { … it … }` and `also` hand on their receiver."""
-        call = next((each for each in node.ancestors() if each.kind() in {"call_expression", "statements"}), None)
-        parts = None if call is None or call.kind() == "statements" else self.call_parts(call)
-        if parts is None or parts.receiver is None or parts.method not in {"let", "also"}:
+    def lambda_value(self, node: SgNode, name: str) -> Expression:
+        """`x.let { … it … }` and `also` hand on their receiver, `map` and `forEach` its elements; of a map's entries
+        `{ (key, value) -> … }` the values."""
+        parts = self._taker(node)
+        if parts is None or parts.receiver is None:
             return UNKNOWN
-        return self.expression(parts.receiver)
+        if parts.method in {"let", "also"}:
+            return self.expression(parts.receiver)
+        if parts.method not in _OVER_ELEMENTS:
+            return UNKNOWN
+        declared = child_of(node, "lambda_parameters")
+        names = [] if declared is None else [each.text() for each in declared.find_all(kind="simple_identifier")]
+        if len(names) > 1 and (len(names) != 2 or name != names[1]):
+            return UNKNOWN
+        return Element(self.expression(parts.receiver))
+
+    def _taker(self, node: SgNode) -> Parts | None:
+        """Return the call that takes the lambda at `node`."""
+        call = next((each for each in node.ancestors() if each.kind() in {"call_expression", "statements"}), None)
+        return None if call is None or call.kind() == "statements" else self.call_parts(call)
 
     def loop_names(self, node: SgNode) -> Collection[str]:
         declared = child_of(node, "variable_declaration", "multi_variable_declaration")
@@ -153,8 +183,10 @@ class KotlinReader(Reader):
             yield Local(name, _assigned(node), known=child_of(node, "property_delegate") is None)
         several = child_of(node, "multi_variable_declaration")
         if several is not None:
-            for each in several.find_all(kind="simple_identifier"):
-                yield Local(each.text(), None, known=False)
+            for index, each in enumerate(several.find_all(kind="variable_declaration")):
+                variable = child_of(each, "simple_identifier")
+                if variable is not None:
+                    yield Local(unquoted(variable.text()), _assigned(node), index=index)
 
     def assignment(self, node: SgNode) -> tuple[SgNode, SgNode] | None:
         target = child_of(node, "directly_assignable_expression")
@@ -197,6 +229,8 @@ class KotlinReader(Reader):
             return self.invocation(node)
         if kind in {"this_expression", "super_expression"}:
             return Name(("this",))
+        if kind == "boolean_literal":
+            return TRUE if node.text() == "true" else FALSE
         children = named(node)
         if not children:
             return NOTHING if kind in {"null", "null_literal", "jump_expression"} or node.text() == "null" else UNKNOWN
@@ -216,7 +250,11 @@ class KotlinReader(Reader):
     def _control(self, kind: str, node: SgNode, children: list[SgNode]) -> Expression:
         if kind == "if_expression":
             bodies = [self.expression(child) for child in children if child.kind() == "control_structure_body"]
-            return Choice(tuple(bodies if child_of(node, "else") is not None else [*bodies, UNKNOWN]))
+            if child_of(node, "else") is None:
+                bodies.append(UNKNOWN)
+            if len(bodies) == 2 and children[0].kind() == "simple_identifier":
+                return Match(self.expression(children[0]), (Case(TRUE.parts, bodies[0]), Case((), bodies[1])))
+            return Choice(tuple(bodies))
         if kind == "when_expression":
             return self._when(children)
         if kind in {"control_structure_body", "lambda_literal", "statements"}:
@@ -315,6 +353,17 @@ class KotlinReader(Reader):
             if kind is not None:
                 arguments = self._value_arguments(child_of(invocation, "value_arguments"))
                 yield Supertype(_type_path(kind), self.arguments(Parts("", node, None, arguments)))
+
+    def _constructors(self, node: SgNode) -> Iterator[Constructor]:
+        body = child_of(node, "class_body", "enum_class_body")
+        for child in () if body is None else body.children():
+            if child.kind() != "secondary_constructor":
+                continue
+            call, values = child_of(child, "constructor_delegation_call"), child_of(child, "function_value_parameters")
+            if call is None or values is None or not call.text().startswith("this"):
+                continue
+            arguments = Parts("", call, None, self._value_arguments(child_of(call, "value_arguments")))
+            yield Constructor(tuple(self._fields(values, "parameter")), self.arguments(arguments))
 
     def _value_arguments(self, values: SgNode | None) -> tuple[tuple[str | None, SgNode], ...]:
         if values is None:

@@ -148,6 +148,11 @@ class Program:
                     return True
         return False
 
+    def type_at(self, file: File, scope: Path) -> Symbol | None:
+        """Return the type whose members `scope` of `file` are."""
+        found = self._symbols.get((file.family, (*file.facts.package, *scope)), []) if scope else []
+        return next((each for each in found if each.file is file and isinstance(each.fact, Type)), None)
+
     def constants_of(self, symbol: Symbol, name: str | None = None) -> list[Symbol]:
         """Return the properties of a type (all, or those called `name`), those of extensions too."""
         language = symbol.file.family

@@ -8,7 +8,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from upkeep.content.scan.expression import Choice, Expression, Group, Invoke, Join, Match, Name, Pair, Parameter
+from upkeep.content.scan.expression import (
+    Choice,
+    Component,
+    Expression,
+    Group,
+    Invoke,
+    Join,
+    Match,
+    Name,
+    Pair,
+    Parameter,
+)
 from upkeep.content.scan.facts import Constant, Path
 from upkeep.content.scan.program import Program
 from upkeep.content.scan.resolve import MAXIMUM_DEPTH, Resolver
@@ -47,6 +58,9 @@ class PropertyReader:
                     yield from self.properties(each.value, context)
             case Invoke():
                 yield from self._invoked_properties(expression, context)
+            case Component(whole, index):
+                for leaf, place in self._resolver.structure.components(whole, index, context):
+                    yield from self.properties(leaf, place)
             case Parameter(name, default):
                 bound = context.bindings.get(name)
                 if bound is not None:

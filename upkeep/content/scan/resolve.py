@@ -10,11 +10,17 @@ the result is `Missing`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice, product
 
 from upkeep.content.scan.expression import (
+    TRUE,
+    Argument,
+    Case,
     Choice,
+    Component,
+    Element,
     Expression,
     Group,
     Invoke,
@@ -26,7 +32,9 @@ from upkeep.content.scan.expression import (
     Text,
 )
 from upkeep.content.scan.facts import Constant, Function, Path, Type
+from upkeep.content.scan.formats import fill, formatted
 from upkeep.content.scan.program import File, Program, Symbol
+from upkeep.content.scan.structure import Leaf, Structure
 from upkeep.content.scan.values import (
     TRANSFORMING,
     Bound,
@@ -44,6 +52,7 @@ MAXIMUM_DEPTH = 24
 _MOST = 64
 _USUAL = ("eventName", "event_name", "event", "rawValue", "name")
 _SELF = ("this", "self")
+_THIS = Name(("this",))
 _NAMING = frozenset({"name", "setName", "withName", "event", "setEvent", "eventName", "setEventName", "withEventName"})
 
 
@@ -52,6 +61,7 @@ class Resolver:
 
     def __init__(self, program: Program) -> None:
         self._program = program
+        self.structure = Structure(program, self)
 
     def names(self, expression: Expression, context: Context, style: NameStyle) -> list[Known | Missing]:
         """Return the event names that `expression` can be, each once, in order of appearance."""
@@ -124,7 +134,13 @@ class Resolver:
             case Choice(options):
                 return [value for option in options for value in self.values(option, context)]
             case Match():
-                return self._matched(expression, context)
+                return [
+                    value for case in self.chosen(expression, context) for value in self.values(case.value, context)
+                ]
+            case Element(collection):
+                return self._each(self.structure.elements(collection, context))
+            case Component(whole, index):
+                return self._each(self.structure.components(whole, index, context))
             case Parameter(name, default):
                 return self._parameter(name, default, context)
             case Name(parts):
@@ -151,14 +167,23 @@ class Resolver:
             ][:_MOST]
         return [Known(text, "literal" if plain else "constant") for text, plain in results]
 
-    def _matched(self, expression: Match, context: Context) -> list[Value]:
-        subject = [] if expression.subject is None else self.values(expression.subject, context)
+    def _each(self, leaves: Iterable[Leaf]) -> list[Value]:
+        return [value for leaf, place in leaves for value in self.values(leaf, place)] or [Missing()]
+
+    def chosen(self, expression: Match, context: Context) -> list[Case]:
+        """Return the cases that can be the one: that of the subject, where the source says what it is."""
         chosen = list(expression.cases)
+        if expression.subject is not None and chosen[0].names == TRUE.parts:
+            flag = self.structure.flag(expression.subject, context)
+            return chosen if flag is None else [chosen[not flag]]
+        if expression.subject is None or (expression.subject == _THIS and context.this is None):
+            return chosen
+        subject = self.values(expression.subject, context)
         if len(subject) == 1 and isinstance(subject[0], Entity):
             own = subject[0].symbol.fact.path[-1]
             exact = [case for case in chosen if own in case.names]
             chosen = exact[:1] or [case for case in chosen if not case.names]
-        return [value for case in chosen for value in self.values(case.value, context)]
+        return chosen
 
     def _parameter(self, name: str, default: Expression | None, context: Context) -> list[Value]:
         bound = context.bindings.get(name)
@@ -170,8 +195,11 @@ class Resolver:
 
     def _named(self, parts: Path, context: Context) -> list[Value]:
         if parts[0] in _SELF:
+            if context.this is None and len(parts) > 1:
+                return self._named(parts[1:], context)
             if context.this is None:
-                return self._named(parts[1:], context) if len(parts) > 1 else [Missing()]
+                own = self._program.type_at(context.file, context.scope)
+                return [Missing() if own is None else Entity(own)]
             return self._accessed(context.this, parts[1:])
         if parts[0] in context.bindings:
             bound = context.bindings[parts[0]]
@@ -228,6 +256,9 @@ class Resolver:
         """Return what a call gives back."""
         if call.target is not None and call.method in TRANSFORMING:
             return [transformed(value, call.method) for value in self.values(call.target, context)]
+        pattern = formatted(call)
+        if pattern is not None:
+            return self._formatted(*pattern, context)
         path = (*call.target.parts, call.method) if isinstance(call.target, Name) else None
         if call.target is None:
             path = (call.method,)
@@ -236,30 +267,61 @@ class Resolver:
             types = [symbol for symbol in symbols if isinstance(symbol.fact, Type)]
             if types and not rest:
                 return [Entity(types[0], call.arguments, context)]
-        returned = self._returned(call, context)
+        targets = [] if call.target is None else self.values(call.target, context)
+        returned = self._returned(call, targets, context)
         if returned is not None:
             return returned
+        given = [each for each in targets if isinstance(each, Missing) and each.parameter is not None]
+        if given and not call.arguments:
+            return [given[0]]  # whoever gives that parameter decides
         return self._constructed(call, context)
 
-    def _returned(self, call: Invoke, context: Context) -> list[Value] | None:
+    def _formatted(self, pattern: Expression, arguments: Sequence[Argument], context: Context) -> list[Value]:
+        texts = self.values(pattern, context)
+        given = [self.values(argument.value, context) for argument in arguments]
+        if not all(isinstance(text, Known) for text in texts):
+            return texts
+        results: list[Value] = []
+        for text in texts:
+            results.extend(fill(text, chosen) for chosen in islice(product(*given), _MOST))
+        return results
+
+    def _returned(self, call: Invoke, targets: Sequence[Value], context: Context) -> list[Value] | None:
         """Return what a function of the tree gives back, None where there is no such function."""
-        targets = [] if call.target is None else self.values(call.target, context)
         entities = [target for target in targets if isinstance(target, Entity)]
         if entities:
             results: list[Value] = []
             for entity in entities:
                 results.extend(self._method(entity, call, context))
             return results if any(not isinstance(each, Missing) for each in results) else None
+        returned = [self._body(file, function, call, context) for file, function in self._near(call, context)]
+        return [value for values in returned for value in values] or None
+
+    def _near(self, call: Invoke, context: Context) -> list[tuple[File, Function]]:
+        """Return the function that a call without a known receiver means: of its file, or imported."""
         near = [
             (file, function)
             for file, function in self._program.functions(call.method, context.file.language)
             if file is context.file or call.method in context.file.aliases
         ]
         if len(near) != 1 or (isinstance(call.target, Name) and call.target.parts[0][:1].isupper()):
-            return None
-        overriding = self._program.overriding(*near[0]) if not near[0][1].body else near
-        returned = [self._body(file, function, call, context) for file, function in overriding]
-        return [value for values in returned for value in values] or None
+            return []
+        return self._program.overriding(*near[0]) if not near[0][1].body else near
+
+    def body_of(self, call: Invoke, context: Context) -> list[Leaf] | None:
+        """Return what the functions that a call means consist of, where it is one expression; None for no function."""
+        targets = [] if call.target is None else self.values(call.target, context)
+        entities = [target for target in targets if isinstance(target, Entity)]
+        found = [self._body_of_method(entity, call, context) for entity in entities]
+        if any(each is not None for each in found):
+            return [each for each in found if each is not None]
+        bodies = []
+        for file, function in [] if call.target is not None and call.target != _THIS else self._near(call, context):
+            bindings = bind(function.parameters, call.arguments, context)
+            if function.returns is None or bindings is None:
+                return None
+            bodies.append((function.returns, Context(file, function.path[:-1], bindings, context.this, context.depth)))
+        return bodies or None
 
     def _body(self, file: File, function: Function, call: Invoke, context: Context) -> list[Value]:
         bindings = bind(function.parameters, call.arguments, context)
@@ -268,6 +330,16 @@ class Resolver:
         return self.values(function.returns, Context(file, function.path[:-1], bindings, context.this, context.depth))
 
     def _method(self, entity: Entity, call: Invoke, context: Context) -> list[Value]:
+        found = self._body_of_method(entity, call, context)
+        if found is not None:
+            return self.values(*found)
+        if not call.arguments:
+            getter = re.match(r"^(?:get|is)([A-Z]\w*)$", call.method)
+            name = getter[1][0].lower() + getter[1][1:] if getter else call.method
+            return self.member(entity, name)
+        return [Missing()]
+
+    def _body_of_method(self, entity: Entity, call: Invoke, context: Context) -> Leaf | None:
         for owner in self.chain(entity):
             for file, function in self._program.functions(call.method, owner.symbol.file.language):
                 if function.returns is None or function.path[:-1] != owner.symbol.fact.path:
@@ -277,12 +349,8 @@ class Resolver:
                 own = self._context(owner)
                 bindings = bind(function.parameters, call.arguments, context)
                 inner = replace(own, bindings={**own.bindings, **(bindings or {})}, this=entity, depth=context.depth)
-                return self.values(function.returns, inner)
-        if not call.arguments:
-            getter = re.match(r"^(?:get|is)([A-Z]\w*)$", call.method)
-            name = getter[1][0].lower() + getter[1][1:] if getter else call.method
-            return self.member(entity, name)
-        return [Missing()]
+                return function.returns, inner
+        return None
 
     def _constructed(self, call: Invoke, context: Context) -> list[Value]:
         """Return the event of a constructor or builder that the tree does not declare: what it was named with."""
@@ -305,9 +373,21 @@ class Resolver:
         fact, outer = entity.symbol.fact, entity.context
         bindings: Mapping[str, Bound] = {}
         if isinstance(fact, Type) and outer is not None:
-            bindings = bind(fact.parameters, entity.arguments, outer) or {}
+            bindings = self._constructing(entity.symbol.file, fact, entity.arguments, outer)
         depth = 0 if outer is None else outer.depth + 1
         return Context(entity.symbol.file, fact.path, bindings, entity, depth)
+
+    @staticmethod
+    def _constructing(file: File, fact: Type, given: Sequence[Argument], outer: Context) -> Mapping[str, Bound]:
+        """Return what the type's own constructor is given, through another one where only that takes the arguments."""
+        bindings = bind(fact.parameters, given, outer)
+        for other in fact.constructors if bindings is None else ():
+            inner = bind(other.parameters, given, outer)
+            if inner is not None:
+                defaults = {each.name: Bound(each.default, outer) for each in other.parameters if each.default}
+                place = Context(file, fact.path, {**defaults, **inner}, None, outer.depth + 1)
+                return bind(fact.parameters, other.arguments, place) or {}
+        return bindings or {}
 
     def chain(self, entity: Entity, depth: int = 0) -> Iterator[Entity]:
         """Yield an object as its own type sees it, then as each of its supertypes does."""

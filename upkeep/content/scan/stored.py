@@ -21,6 +21,7 @@ from upkeep.content.scan import expression
 from upkeep.content.scan.facts import (
     CallSite,
     Constant,
+    Constructor,
     Field,
     FileFacts,
     Function,
@@ -32,10 +33,10 @@ from upkeep.content.scan.facts import (
 
 _RECORDS: tuple[type, ...] = (
     *(getattr(expression, name) for name in (
-        "Text", "Name", "Member", "Parameter", "Join", "Choice", "Case", "Match", "Argument", "Invoke", "Pair", "Group",
-        "Unknown",
+        "Text", "Name", "Member", "Parameter", "Join", "Choice", "Case", "Match", "Argument", "Invoke", "Element",
+        "Component", "Pair", "Group", "Unknown",
     )),
-    Import, Field, Supertype, Type, Constant, Function, CallSite,
+    Import, Field, Supertype, Constructor, Type, Constant, Function, CallSite,
 )  # fmt: skip
 _TUPLE = len(_RECORDS)
 _TAGS = {record: tag for tag, record in enumerate(_RECORDS)}

@@ -22,6 +22,7 @@ from upkeep.content.scan.expression import (
     UNKNOWN,
     Argument,
     Choice,
+    Component,
     Expression,
     Group,
     Invoke,
@@ -37,7 +38,9 @@ _NAME_DEPTH = 4
 """How many steps up from a method's name its call is."""
 _LONGEST_RETURN = 4000
 _LONGEST_CHAIN = 120
-_PLAIN_CALLS = re.compile(r"(?:new\s+)?(?:[A-Z][\w.]*|\w+Of\w*|build\w*|mutable\w*)\s*[(<{]")
+_PLAIN_CALLS = re.compile(
+    r"(?:(?:new\s+)?(?:[A-Z][\w.]*|\w+Of\w*|build\w*|mutable\w*)|[\w.]+\.(?:associateWith|map))\s*[(<{]"
+)
 _MAXIMUM_NODES = 4000
 """Of one expression, locals written out: `val b = a + a; val c = b + b; …` doubles with every line."""
 
@@ -54,11 +57,13 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """A local declaration; `value` is None where it is assigned later or cannot be known."""
+    """A local declaration; `value` is None where it is assigned later or cannot be known. `index`: it is one of several
+    variables that `value` is taken apart into."""
 
     name: str
     value: SgNode | None
     known: bool = True
+    index: int | None = None
 
 
 class Reader(ABC):
@@ -116,8 +121,8 @@ class Reader(ABC):
     @abstractmethod
     def lambda_names(self, node: SgNode) -> Collection[str]: ...
 
-    def lambda_value(self, node: SgNode) -> Expression:
-        """Return what the one parameter of the lambda at `node` is, where the call that takes it says so."""
+    def lambda_value(self, node: SgNode, name: str) -> Expression:
+        """Return what the parameter `name` of the lambda at `node` is, where the call that takes it says so."""
         return UNKNOWN
 
     @abstractmethod
@@ -329,7 +334,7 @@ class Reader(ABC):
             if kind in self.blocks and (bound := self._local(name, ancestor, node)) is not None:
                 return bound
             if kind in self.lambdas and name in self._lambda_names_of(ancestor):
-                return self.lambda_value(ancestor)
+                return self.lambda_value(ancestor, name)
             if kind in self.loops and name in self.loop_names(ancestor):
                 return UNKNOWN
             if kind in self.functions:
@@ -385,7 +390,9 @@ class Reader(ABC):
 
     def _value(self, local: Local, block: SgNode, use: SgNode) -> Expression:
         """Return the values that `local` can have: several only where no one of them is sure to be overwritten."""
-        options = [] if local.value is None else [self.expression(local.value)]
+        options: list[Expression] = [] if local.value is None else [self.expression(local.value)]
+        if local.index is not None:
+            options = [Component(each, local.index) for each in options]
         mutations: list[Expression] = []
         kinds = sorted(self.assignments | self.calls)
         rules: list[Rule] = [{"kind": kind, "regex": rf"^`?{re.escape(local.name)}\b"} for kind in kinds]
