@@ -27,7 +27,7 @@ from upkeep.settings.repositories import ManagedRepository
 from upkeep.settings.secrets import secrets_in
 from upkeep.settings.watches import Watch
 from upkeep.settings.web import WebSettings
-from upkeep.yamlfile import YamlFile, read
+from upkeep.yamlfile import Location, YamlFile, read
 
 FILE_NAME = "upkeep.yaml"
 
@@ -151,16 +151,24 @@ def _dangling(settings: Settings) -> Iterator[Fault]:
     for name, watch in settings.watches.items():
         if watch.agent not in settings.agents:
             yield ("watches", name, "agent"), f"no agent {watch.agent!r}" + nearest(watch.agent, settings.agents)
-        if watch.target.forge not in settings.forges:
-            hint = nearest(watch.target.forge, settings.forges)
-            yield ("watches", name, "target", "forge"), f"no forge {watch.target.forge!r}{hint}"
     for name, fork in settings.forks.items():
-        if fork.forge not in settings.forges:
-            yield ("forks", name, "forge"), f"no forge {fork.forge!r}" + nearest(fork.forge, settings.forges)
         if fork.agent not in settings.agents:
             yield ("forks", name, "agent"), f"no agent {fork.agent!r}" + nearest(fork.agent, settings.agents)
         elif fork.on_conflict == "agent" and isinstance(settings.agents[fork.agent], ScanAgentSettings):
             yield ("forks", name, "agent"), f"agent {fork.agent!r} has no model: it cannot settle a conflict"
+    for location, forge in _forges_named(settings):
+        if forge is not None and forge not in settings.forges:
+            yield location, f"no forge {forge!r}" + nearest(forge, settings.forges)
+
+
+def _forges_named(settings: Settings) -> Iterator[tuple[Location, str | None]]:
+    """Where a forge is named, and which."""
+    for name, watch in settings.watches.items():
+        yield ("watches", name, "target", "forge"), watch.target.forge
+    for name, fork in settings.forks.items():
+        yield ("forks", name, "forge"), fork.forge
+    for name, repository in settings.repositories.items():
+        yield ("repositories", name, "forge"), repository.forge
 
 
 def _literal_secrets(file: YamlFile) -> Iterator[Fault]:

@@ -131,6 +131,10 @@ def test_names_that_point_at_nothing_are_faults(write: Callable[[str], Path]) ->
         (4, "watches.app.target.forge", "no forge 'her'; did you mean here?"),
         (5, "watches.app.agent", "no agent 'skan'; did you mean scan?"),
     ]
+    found = faults(
+        "repositories:\n  a: {path: ., forge: here}\n  b: {path: .}\n  c:\n    path: .\n    forge: heer\n", write
+    )
+    assert found == [(6, "repositories.c.forge", "no forge 'heer'; did you mean here?")]
 
 
 def test_a_literal_secret_is_refused_and_a_variable_is_filled(
