@@ -6,9 +6,12 @@ standard output belongs to the protocol.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 HOST = "127.0.0.1"
 PATH = "/mcp"
@@ -61,6 +64,21 @@ def mcp(
                 print("  no tokens yet; `upkeep token create NAME` makes one")
             print("Ctrl-C stops it.", flush=True)
 
-        closed = Tokens(app, hub=Hub(settings, database), open=(), only_reads=True)
+        closed = Tokens(_without_streams(app), hub=Hub(settings, database), open=(), only_reads=True)
         serve(Frame(closed, redact=redact), sock, redact=redact, ready=ready)
     print("stopped", flush=True)
+
+
+def _without_streams(app: ASGIApp) -> ASGIApp:
+    """Refuse GET, by which a client would hold a stream of what the server sends unasked: we never send any. (The
+    protocol lets a server answer 405 to that; the SDK holds the connection for ever.)"""
+
+    async def posts(scope: Scope, receive: Receive, send: Send) -> None:
+        from web.problems import Refused
+
+        if scope["type"] == "http" and scope["method"] == "GET":
+            message = "nothing is sent here unasked"
+            raise Refused(405, message, code="web.method", remedy="POST a request.", headers={"Allow": "POST"})
+        await app(scope, receive, send)
+
+    return posts

@@ -72,7 +72,7 @@ def show_list(
             f"{str(one.id)[:8]} {one.repository} {visible(one.task)} [{one.kind}, {one.state}] {visible(one.question)}"
         )
         if one.answer is not None:
-            print(f"         {one.answered_by}, {one.closed_at:%Y-%m-%d %H:%M}: {visible(one.answer)}")
+            print(f"         {one.answered_by}, {one.closed_at:%Y-%m-%d %H:%M} UTC: {visible(one.answer)}")
 
 
 @interventions_app.command()

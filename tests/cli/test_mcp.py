@@ -149,6 +149,8 @@ def test_over_http_it_takes_the_tokens_of_the_api_and_nothing_else(hub: HubTermi
             refused = answer(**headers)
             assert (refused.status_code, refused.headers["WWW-Authenticate"][:6]) == (401, "Bearer")
             assert "upkeep token create" in refused.json()["remedy"]
+        unasked = answer(method="GET", Authorization=f"Bearer {read}")
+        assert (unasked.status_code, unasked.headers["Allow"]) == (405, "POST"), "no stream is held that says nothing"
         for path in ("/state/health", "/openapi.json", "/nowhere"):
             assert answer(url.removesuffix("/mcp") + path, "GET").status_code == 401, path
 

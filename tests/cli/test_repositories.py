@@ -62,6 +62,16 @@ def test_a_repository_that_leaves_the_configuration_keeps_its_history(hub: HubTe
     assert hub.json("repos", "list")[0]["last_state_synced_at"] is not None
 
 
+def test_a_name_that_was_never_registered_is_ignored_and_a_slip_is_told(hub: HubTerminal) -> None:
+    hub.out("repos", "list")
+    done = hub.run("repos", "ignore", "sampel")
+    assert (done.exit_code, done.stdout.split()[:3]) == (0, ["sampel", "is", "ignored;"])
+    assert "was never registered" in done.stderr
+    assert "did you mean sample?" in done.stderr
+    assert "did you mean" not in hub.run("repos", "ignore", "coulomb/dotfiles").stderr
+    assert hub.run("repos", "ignore", "sampel").stderr == ""
+
+
 def test_what_cannot_be_a_name_is_not_ignored(hub: HubTerminal) -> None:
     for name in ("", "a b", "/x", "o/", "o/a/b", "../x"):
         assert hub.error("repos", "ignore", "--", name).reason == "config.bad_name"
