@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
+from tests.support.tools import ROOT
+from upkeep.agents import claude, opencode
 from upkeep.agents.base import Agent, AgentTask, Usage
 from upkeep.agents.budget import Purse
 from upkeep.agents.codex import CodexAgent
+from upkeep.agents.codex_command import TESTED_VERSION as CODEX
 from upkeep.agents.registry import open_agent
 from upkeep.agents.scan import ScanAgent
 from upkeep.errors import AgentError, ConfigError
@@ -55,6 +59,16 @@ def test_codex_takes_every_setting() -> None:
     )
     assert (agent.engine, agent.writes_with_model) == ("codex", True)
     assert "key-123456" not in repr(agent)
+
+
+def test_the_versions_that_tests_pin_are_those_that_we_name_and_have_streams_of() -> None:
+    """A newer CLI is pinned together with a recording of what it prints."""
+    tested = {"codex": CODEX, "claude": claude.TESTED_VERSION, "opencode": opencode.TESTED_VERSION}
+    pinned = json.loads((ROOT / "tests" / "tools" / "package.json").read_text())["dependencies"]
+    packages = {"codex": "@openai/codex", "claude": "@anthropic-ai/claude-code", "opencode": "opencode-ai"}
+    assert {engine: pinned[name] for engine, name in packages.items()} == tested
+    for engine, version in tested.items():
+        assert (Path(__file__).parent / "streams" / f"{engine}-{version}" / "helpful.jsonl").is_file()
 
 
 def test_scan_has_no_model() -> None:
