@@ -29,6 +29,7 @@ from upkeep.database import events, state
 from upkeep.database.locks import holder_of
 from upkeep.database.server import Database
 from upkeep.errors import AgentTimedOut
+from upkeep.guardrails.review import CHECKS
 
 CONTENT = "content/analytics"
 
@@ -186,7 +187,11 @@ def test_content_over_a_limit_fails_the_guardrails_and_is_not_even_reported(
         done = execute(pair)
 
         assert not done.result.success
-        assert not done.checks["guardrails"].passed
+        check = done.checks["guardrails"]
+        assert not check.passed
+        (row,) = (dict(row.data) for row in check.metadata["findings"].value.records)  # type: ignore[union-attr]
+        assert row["rule"] == "limits.lines"
+        assert {row.data["check"] for row in check.metadata["checks"].value.records} == set(CHECKS)  # type: ignore[union-attr]
         assert "validation_report" not in done.made
         assert "pull_request" not in done.made
         assert done.desk.run.outcome == events.Outcome.GUARDRAIL_REFUSED
