@@ -78,7 +78,11 @@ def _ask(gates: Sequence[Gate]) -> None:
     print("The rebase is verified. Before it is pushed, these run:", file=sys.stderr)
     for gate in gates:
         print(f"  {gate.run.splitlines()[0]} (at most {gate.timeout_minutes:g} min)", file=sys.stderr)
-    if not typer.confirm("Run them now?", default=True, err=True):
+    try:
+        wanted = typer.confirm("Run them now?", default=True, err=True)
+    except typer.Abort:  # Ctrl-D, or a terminal that is gone
+        wanted = False
+    if not wanted:
         raise RunCancelled(
             "the gates were not wanted, so nothing was pushed",
             remedy="`--verify-only` ends before the gates, `--skip-gates` pushes without them.",

@@ -9,6 +9,7 @@ thread reads the run's status twice a second and interrupts the main thread as C
 
 import logging
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable
@@ -33,6 +34,8 @@ POLL_SECONDS = 0.5
 CANCELLED = (DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED)
 
 PROGRESS_LOGGER = "progress"
+
+_ANNOUNCED = re.compile(r"Skipping step |op '[^']*' did not yield or return expected outputs ")
 
 Progress = Callable[[str], None]
 
@@ -117,8 +120,9 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         words = str(getattr(record, "dagster_meta", {}).get("orig_message", record.getMessage()))
-        # Dagster announces each step that it skips, and errors are told at the end: neither is progress.
-        if record.levelno < logging.ERROR and not words.startswith("Skipping step "):
+        # Dagster announces each step that it skips and each check that had nothing to check, and errors are told at the
+        # end: none of it is progress.
+        if record.levelno < logging.ERROR and not _ANNOUNCED.match(words):
             self._progress(words)
 
 

@@ -39,6 +39,9 @@ def test_a_rebase_is_a_run_of_the_shared_instance_with_records_and_events(world:
     assert report.outcome is Outcome.REBASED
     assert said[:3] == ["lock", "snapshot", "verify"]
     assert "gate on tip: true" in said
+    only: list[str] = []
+    assert rebase(settings, "fork", verify_only=True, progress=only.append).outcome is Outcome.NO_CHANGE
+    assert only == ["lock", "snapshot", "verify"]
     with open_instance(settings) as instance:
         run = instance.get_run_by_id(report.run_id)
         assert run is not None

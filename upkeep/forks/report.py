@@ -165,6 +165,10 @@ class Draft:
         record = None
         if isinstance(error, UpkeepError):
             record = error.as_record()
+        elif error is not None and not isinstance(error, Exception):
+            # Ctrl-C, SystemExit, an interrupt of the orchestrator: whatever its name is, somebody stopped the run.
+            words = "the run was interrupted: by Ctrl-C, by a signal, or in the UI"
+            record = {"code": "interrupted", "message": words, "remedy": "Nothing is lost: run it again."}
         elif error is not None:
             record = {"code": "unexpected", "message": f"{type(error).__name__}: {error}", "remedy": ""}
         return Report(

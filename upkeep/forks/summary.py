@@ -89,8 +89,9 @@ def _shas(report: Report) -> Iterator[str]:
         yield f"Trunk lacks {report.behind.commits} upstream commit(s), the oldest of {report.behind.since:%Y-%m-%d}."
     if verification is not None:
         yield ""
-        yield f"{verification.behind} commit(s) behind upstream; verified in {verification.seconds:.2f} s, " + (
-            "in memory." if verification.method == "memory" else "by git in a worktree:"
+        yield (
+            f"{verification.behind} upstream commit(s) are new to trunk; verified in {verification.seconds:.2f} s, "
+            + ("in memory." if verification.method == "memory" else "by git in a worktree:")
         )
         yield from (f"- {inline(reason)}" for reason in verification.reasons)
         if verification.tip:
@@ -123,10 +124,12 @@ def _patches(report: Report) -> Iterator[str]:
             name = f"{each.number}. {inline(each.subject)} ({code(each.sha[:12])})"
             yield f"- {name}: {why}: {code(each.proof or 'git says so')}"
     if verification.kept:
-        yield from ("", f"## Kept: {len(verification.kept)}", "")
+        # Where a patch conflicts nothing was made of the others: there is no commit to name.
+        went = bool(verification.tip)
+        yield from ("", f"## {'Kept' if went else 'Patches that go'}: {len(verification.kept)}", "")
         for kept in verification.kept:
-            moved = f"is now {code(kept.new_sha[:12])}" if kept.new_sha != kept.sha else "did not move"
-            yield f"- {kept.number}. {inline(kept.subject)} ({code(kept.sha[:12])}) {moved}"
+            moved = f" is now {code(kept.new_sha[:12])}" if kept.new_sha != kept.sha else " did not move"
+            yield f"- {kept.number}. {inline(kept.subject)} ({code(kept.sha[:12])}){moved if went else ''}"
             yield from (f"  - conflict in {code(file.path)} settled by {_ours(file.by)}" for file in kept.settled)
     if report.range_diff:
         yield from ("", "<details><summary>How the patches changed (range-diff)</summary>", "")
@@ -207,15 +210,18 @@ def _rest(report: Report) -> Iterator[str]:
     for warning in report.warnings:
         numbers = ", ".join(f"{each.number} ({inline(each.subject)})" for each in warning.conflicts)
         yield from ("", f"**Patch {numbers} will break** when {code(warning.branch)} is merged upstream.")
-    yield from ("", *(_ours(note) for note in report.notes))
+    for note in report.notes:
+        yield from ("", _ours(note))
     yield from ("", "## Steps", "", "| step | s |", "| --- | ---: |")
     yield from (f"| {inline(each.command)} | {each.seconds:.3f} |" for each in report.commands)
 
 
 def next_actions(report: Report) -> Iterator[str]:
     """What a person does now, as Markdown. Only what the report can back."""
-    if report.outcome in (Outcome.NO_CHANGE, Outcome.REBASED, Outcome.RESTORED):
+    if report.outcome in (Outcome.NO_CHANGE, Outcome.REBASED):
         return
+    if report.outcome is Outcome.RESTORED:
+        yield "The next run rebases again: mend what was wrong before that, or set `schedule: null` until you have."
     if report.error and report.error.get("remedy"):
         yield _ours(str(report.error["remedy"]))
     if report.outcome is Outcome.VERIFIED:

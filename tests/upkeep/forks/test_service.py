@@ -65,6 +65,8 @@ class TestADay:
         assert world.everything() == before
         folder = reporting.folder_of(world.home, report)
         text = (folder / "summary.md").read_text()
+        assert "## Patches that go: 1\n\n- 2. Second patch (`" in text
+        assert "is now" not in text
         for part in ("Patch 1 conflicts: First patch", "`a.txt`", sha[:12], "Ada Person", "worktree add --detach"):
             assert part in text
         assert report.next_actions[0] == "Mend patch 1 (First patch): the commands below stop at it."
@@ -348,6 +350,7 @@ class TestRestoring:
         rebased = world.fork.head("trunk")
         report = world.run(restore="run-1")
         assert (report.outcome, report.restored) == (Outcome.RESTORED, "run-1")
+        assert report.next_actions[0].startswith("The next run rebases again")
         assert world.fork.refs("refs/upkeep/")["refs/upkeep/backup/trunk/run-2"] == rebased
         assert world.fork.head("trunk") == world.work.head() == old
 
@@ -406,7 +409,9 @@ class TestInterrupts:
         with pytest.raises(KeyboardInterrupt):
             world.run(may=may)
         (file,) = world.home.glob("reports/rebase/fork/*/run-1/report.json")
-        assert json.loads(file.read_text())["outcome"] == "cancelled"
+        report = json.loads(file.read_text())
+        assert (report["outcome"], report["error"]["code"]) == ("cancelled", "interrupted")
+        assert report["next_actions"] == ["Nothing is lost: run it again."]
         assert world.run().outcome is Outcome.REBASED
 
     @pytest.mark.parametrize("asked", [1, 2, 3], ids=["before mirror", "before trunk", "before local"])
