@@ -128,7 +128,7 @@ def build(
     for (slug, name), places in sorted(kept.items()):
         events[slug][name] = tuple(sorted(places.values(), key=_order))
     findings = [
-        _finding(slug, name, place, commit)
+        _finding(slug, name, place, commit, elsewhere=sent[slug, name] in calls)
         for (slug, name), places in sorted(lost.items())
         if (slug, name) not in kept
         for place in places
@@ -179,7 +179,8 @@ def _place(call: Call) -> Place:
     return Place(path=call.path, line=call.line, symbol=call.symbol)
 
 
-def _finding(slug: str, name: str, place: Place, commit: str) -> Finding:
+def _finding(slug: str, name: str, place: Place, commit: str, *, elsewhere: bool) -> Finding:
+    found = "where the scan sees it now belongs to other flows" if elsewhere else "the scan sees the event nowhere else"
     return Finding(
         code="evidence_vanished",
         severity="warning",
@@ -187,7 +188,7 @@ def _finding(slug: str, name: str, place: Place, commit: str) -> Finding:
         pointer=pointer_of("events", slug, name),
         message=(
             f"the event {name!r} of {slug} was sent at {place.path}:{place.line}; that line is gone at {commit[:12]} "
-            "and the scan sees the event nowhere else: see whether the app still sends it"
+            f"and {found}: see whether the app still sends it{' there' if elsewhere else ''}"
         ),
     )
 

@@ -108,6 +108,7 @@ def _body(watch: str, change_set: ChangeSet, content: GeneratedContent, web: Web
         _table(content.delta),
         *_details(content.delta, most),
         *_unassigned(content, most),
+        *_undocumented(content, most),
         "## What the author says",
         _author(content),
         "## Checks",
@@ -208,6 +209,17 @@ def _unassigned(content: GeneratedContent, most: int) -> list[str]:
     lines = [f"- {text.code(name)}: {text.inline(reasons.get(name, 'no reason given'))}" for name in names]
     shown = [*lines[:most], *_more(len(lines) - most, "- and {} more")]
     return ["## Unassigned", "\n".join(["Events that no flow was sure for; a person has to place them:", "", *shown])]
+
+
+def _undocumented(content: GeneratedContent, most: int) -> list[str]:
+    """What the author left out of what the scan found: a later update sees changes alone, and would not bring it up."""
+    waiting = {*content.delta.unassigned_added, *(each.name for each in content.summary.unassigned)}
+    names = [name for name in content.coverage.undocumented if name not in waiting] if content.coverage else []
+    if not names:
+        return []
+    lines = [f"- {text.code(name)}" for name in names]
+    shown = [*lines[:most], *_more(len(lines) - most, "- and {} more")]
+    return ["## Not documented", "\n".join(["Event names in the source that no flow documents:", "", *shown])]
 
 
 def _author(content: GeneratedContent) -> str:

@@ -110,6 +110,29 @@ def test_a_vanished_line_is_a_finding() -> None:
         assert f"{CART}:2" in finding.message
 
 
+def test_a_vanished_line_of_an_event_that_another_flow_still_sends_says_so() -> None:
+    other = "feature/home/Home.kt"
+    before = Evidence(
+        repository="app",
+        commit=OLD,
+        events={"cart": {"opened": (Place(path=CART, line=2),)}, "home": {"opened": (Place(path=other, line=1),)}},
+    )
+    sent = Call(name="opened", resolution="literal", expression='"opened"', method="send", path=other, line=1)
+    evidence, (finding,) = build(
+        flows(cart=["opened"], home=["opened"]),
+        ScanResult(commit=NEW, calls=(sent,)),
+        "app",
+        NEW,
+        before,
+        base_source=source({CART: "class Cart {\n  send(name)\n}\n", other: 'send("opened")\n'}),
+        head_source=source({CART: "class Cart {\n}\n", other: 'send("opened")\n'}),
+    )
+    assert evidence.of("cart", "opened") == ()
+    assert "where the scan sees it now belongs to other flows: see whether the app still sends it there" in (
+        finding.message
+    )
+
+
 def test_a_vanished_line_of_an_event_that_is_seen_elsewhere_is_none() -> None:
     evidence, findings = build(
         flows(cart=["opened"]),

@@ -14,6 +14,7 @@ from markdown_it import MarkdownIt
 from upkeep.agents.base import Usage
 from upkeep.content import proposal
 from upkeep.content.compare import ContentDelta, DiagramChange, EventChange, EventRename, FlowDelta, PropertyChange
+from upkeep.content.coverage import Coverage
 from upkeep.content.proposal import Web, web_of
 from upkeep.content.records import ChangeSet, CommitLine, GeneratedContent
 from upkeep.content.report import Finding, ValidationReport
@@ -213,6 +214,18 @@ def test_a_property_that_many_events_got_is_told_once() -> None:
     assert told[1].startswith("- properties of 30 events: +`mode`: `event 0`, `event 1`, ")
     assert told[1].endswith(", `event 24`, and 5 more")
     assert told[2:] == ["- properties of `other`: −`mode`"]
+
+
+def test_names_that_the_author_left_out_are_told_unless_they_are_unassigned() -> None:
+    names = ("left out", "unsure", "waiting")
+    made = content(
+        coverage=Coverage(commit=HEAD, names_found=5, names_documented=2, undocumented=names),
+        summary=UpdateSummary(summary="x", unassigned=[UnassignedEvent(name="unsure", reason="two flows")]),
+        delta=ContentDelta(unassigned_added=("waiting",), files=("unassigned.json",)),
+    )
+    told = body(made=made).partition("## Not documented\n\n")[2].partition("\n\n##")[0]
+    assert told == "Event names in the source that no flow documents:\n\n- `left out`"
+    assert "## Not documented" not in body()
 
 
 def test_warnings_about_what_the_change_leaves_alone_are_only_counted() -> None:
