@@ -109,7 +109,7 @@ def events_sensor(settings: Settings, translators: Mapping[str, Translate]) -> S
         with open_database(settings) as database, database.session() as session:
             told, cursor, count = tell(session, context.instance, translators, after)
         return SensorResult(
-            asset_events=_without_many(context.instance, told.asset_events),
+            asset_events=store_many(context.instance, told.asset_events),
             dynamic_partitions_requests=told.partitions,
             skip_reason=SkipReason(f"{count} events, {len(told.asset_events)} told of"),
             cursor=dump_cursor(cursor),
@@ -118,7 +118,7 @@ def events_sensor(settings: Settings, translators: Mapping[str, Translate]) -> S
     return told_without_a_run
 
 
-def _without_many(instance: DagsterInstance, told: Sequence[AssetEvent]) -> list[AssetEvent]:
+def store_many(instance: DagsterInstance, told: Sequence[AssetEvent]) -> list[AssetEvent]:
     """Store materializations of one asset that are many here and at once, and return the rest. What a tick returns is
     stored by Dagster one by one: two thousand confirmations are half a minute in which no other sensor is told."""
     together = getattr(instance.event_log_storage, "together", None)

@@ -13,6 +13,7 @@ import yaml
 from dagster import AssetKey, AssetMaterialization, DagsterInstance
 
 from orchestration.storage import home_of_instance
+from sensors.events import MANY, store_many
 from tests.support.waiting import until
 from upkeep.database import supervisor
 from upkeep.database.server import Database, connect
@@ -168,3 +169,20 @@ def test_materializations_stored_together_are_as_those_stored_one_by_one(home: P
         report(instance, "many", "d")
         assert told(instance, "none") == []
         assert len(told(instance, "many")) == 4
+
+
+def test_of_a_tick_that_tells_much_the_sensor_stores_what_is_many_itself(home: Path) -> None:
+    def confirmed(number: int) -> AssetMaterialization:
+        return AssetMaterialization("confirmed", partition=str(number))
+
+    def stored(instance: DagsterInstance) -> list[object]:
+        return [one.partition_key for one in instance.fetch_materializations(AssetKey("confirmed"), limit=100).records]
+
+    other = AssetMaterialization("other")
+    few = [*map(confirmed, range(MANY - 1)), other]
+    many = [*map(confirmed, range(MANY)), other]
+    with DagsterInstance.get() as instance:
+        assert store_many(instance, few) == few, "Dagster stores them from the tick's result"
+        assert stored(instance) == []
+        assert store_many(instance, many) == [other]
+        assert sorted(stored(instance), key=str) == sorted(map(str, range(MANY)))
