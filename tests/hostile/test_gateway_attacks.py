@@ -19,7 +19,8 @@ from tests.support.model_server import Answer, CallTools, ModelServer, Reply, Re
 from upkeep.agents.base import AgentResult, AgentTask, Usage
 from upkeep.errors import AgentError, BudgetExhausted
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("row")]
+THREAT = "the gateway"
 
 SCHEMA = {
     "type": "object",

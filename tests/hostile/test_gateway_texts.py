@@ -19,7 +19,8 @@ from upkeep.content.summary import EventRef, UpdateSummary
 from upkeep.database.server import Database
 from upkeep.errors import GuardrailRefused
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("row")]
+THREAT = "texts of the forge"
 
 CONTENT = "content/analytics"
 EVENTS, DIAGRAM = f"{CONTENT}/search/events.json", f"{CONTENT}/search/flow-diagrams.md"
