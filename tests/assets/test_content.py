@@ -176,7 +176,7 @@ def test_invalid_content_fails_its_check_and_nothing_is_published(ours: Pair) ->
 
 
 def test_content_over_a_limit_fails_the_guardrails_and_is_not_even_reported(
-    tmp_path: Path, database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch, without_mermaid: None
 ) -> None:
     monkeypatch.setenv("UPKEEP_DATABASE_URL", database_url)
     with make_pair(tmp_path, database, more="    guardrails: {max_lines: 1}\n") as pair:

@@ -26,6 +26,7 @@ from upkeep.agents.base import Agent
 from upkeep.config import Settings, load
 from upkeep.content import service
 from upkeep.content.desk import Desk, nothing, open_desk
+from upkeep.content.mermaid import FOLDER_VARIABLE
 from upkeep.content.records import ChangeSet, GeneratedContent, PublishedUpdate
 from upkeep.database.server import Database, connect
 from upkeep.forges.base import Forge
@@ -222,14 +223,24 @@ def make_pair(
 
 
 @pytest.fixture
-def pair(tmp_path: Path, database: Database) -> Iterator[Pair]:
+def without_mermaid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mermaid's own parser is not there, for this process and its children: loading it takes two seconds of processor
+    time an update, and what it says is not what most tests of updates are about. `monkeypatch.delenv(FOLDER_VARIABLE)`
+    brings it back."""
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "no-mermaid"))
+
+
+@pytest.fixture
+def pair(tmp_path: Path, database: Database, without_mermaid: None) -> Iterator[Pair]:
     """A pair on the local forge."""
     with make_pair(tmp_path, database) as made:
         yield made
 
 
 @pytest.fixture
-def github_pair(tmp_path: Path, database: Database, github: GitHub, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pair]:
+def github_pair(
+    tmp_path: Path, database: Database, github: GitHub, monkeypatch: pytest.MonkeyPatch, without_mermaid: None
+) -> Iterator[Pair]:
     """A pair whose dashboard is on the fake GitHub, reached by the real gh."""
     for name, value in github.env.items():
         monkeypatch.setenv(name, value)
@@ -239,7 +250,9 @@ def github_pair(tmp_path: Path, database: Database, github: GitHub, monkeypatch:
 
 
 @pytest.fixture
-def gitea_pair(tmp_path: Path, database: Database, gitea: Gitea, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pair]:
+def gitea_pair(
+    tmp_path: Path, database: Database, gitea: Gitea, monkeypatch: pytest.MonkeyPatch, without_mermaid: None
+) -> Iterator[Pair]:
     """A pair whose dashboard is on the fake Gitea, pushed to over HTTP with the token."""
     for name, value in gitea.env.items():
         monkeypatch.setenv(name, value)

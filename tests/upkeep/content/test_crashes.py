@@ -22,6 +22,7 @@ from tests.support.updates import CART, REPO, Pair, cart, make_pair
 from upkeep.content.ranges import BRANCH_PREFIX
 from upkeep.database.events import open_runs
 from upkeep.database.locks import holder_of
+from upkeep.database.server import Database
 from upkeep.database.state import read_watch
 from upkeep.errors import (
     DatabaseUnavailable,
@@ -233,7 +234,7 @@ def test_a_database_that_goes_away_in_the_middle_loses_nothing(gitea_pair: Pair,
 
 
 def test_a_full_disk_is_an_error_that_says_so_and_the_next_run_works(
-    tmp_path: Path, database: object, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, database: Database, without_mermaid: None
 ) -> None:
     if os.geteuid() != 0:
         pytest.skip("mounting a small file system needs root")
@@ -243,7 +244,7 @@ def test_a_full_disk_is_an_error_that_says_so_and_the_next_run_works(
     if mounted.returncode != 0:
         pytest.skip(f"no mount on this machine: {mounted.stderr.decode().strip()}")
     try:
-        with make_pair(tmp_path, database) as pair:  # type: ignore[arg-type]
+        with make_pair(tmp_path, database) as pair:
             config = pair.config.read_text().replace(f"home: {tmp_path / 'home'}", f"home: {small / 'home'}")
             pair.config.write_text(config)
             filler = small / "filler"

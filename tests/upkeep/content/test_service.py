@@ -7,8 +7,10 @@ import json
 import pytest
 
 from tests.support.repositories import RepoBuilder
+from tests.support.tools import unavailable
 from tests.support.updates import CART, REPO, Pair, cart
 from upkeep.content.folder import EVIDENCE
+from upkeep.content.mermaid import FOLDER_VARIABLE, NodeMermaid
 from upkeep.content.ranges import BRANCH_PREFIX
 from upkeep.content.service import rebuild_state
 from upkeep.content.watching import poll_heads
@@ -221,7 +223,10 @@ def test_lost_state_is_rebuilt_from_the_forge(each_pair: Pair) -> None:
     assert rebuilt.last_pr_url == each_pair.forge.pull_request(REPO, 1).url
 
 
-def test_the_body_carries_the_same_for_machines(pair: Pair) -> None:
+def test_the_body_carries_the_same_for_machines(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(FOLDER_VARIABLE)
+    if (missing := NodeMermaid().missing()) is not None:
+        unavailable(missing)
     pair.update()
     body = pair.forge.pull_request(REPO, 1).body
     block = body.partition("```json\n")[2].partition("\n```")[0]
@@ -230,6 +235,9 @@ def test_the_body_carries_the_same_for_machines(pair: Pair) -> None:
     assert record["upstream"]["head"] == pair.app.head()
     assert record["validation"]["errors"] == 0
     assert record["counts"]["events_added"] == 2
+    assert "mermaid" in record["checks_run"]
+    assert record["checks_unavailable"] == []
+    assert "lists differ" not in body
 
 
 def test_two_watches_on_one_dashboard_leave_each_others_pull_requests_alone(each_pair: Pair) -> None:
