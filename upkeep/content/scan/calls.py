@@ -6,7 +6,8 @@ sites (`syntax.py`), or values (`resolve.py`).
 A wrapper is a function that hands a parameter of its own on as the event. Its callers are the calls, one level deep;
 the call inside it is reported (as unresolved) only where no caller was found. A wrapper is followed into other files
 only if no other function of its name and number of parameters in the tree does something else. A function that has the
-name of one of the tracker's methods is followed within its type alone, whose bare calls of that name mean it.
+name of one of the tracker's methods, and hands on another event than it is given, is followed within its type alone:
+there bare calls of that name mean it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from fnmatch import fnmatchcase
 from functools import partial
 from itertools import islice
 
-from upkeep.content.scan.expression import Choice, Expression, Group, Invoke, Match, Name, Pair, Text
+from upkeep.content.scan.expression import Choice, Expression, Group, Invoke, Match, Name, Pair, Parameter, Text
 from upkeep.content.scan.facts import CallSite, Field, Function
 from upkeep.content.scan.model import Call
 from upkeep.content.scan.program import File, Program
@@ -71,6 +72,7 @@ class CallFinder:
         self._asked = 0
         self._wrappers: list[Wrapper] | None = None
         self._readings: dict[int, _Reading] = {}
+        self._known_shadows: dict[tuple[str, str], frozenset[int]] = {}
         self._methods = {language: {call.method for call in scan.calls} for language, scan in settings.root.items()}
 
     @property
@@ -167,7 +169,7 @@ class CallFinder:
             style = scan.names_of(scan.rules[site.rule])
             return Tracked(file, site, bound.value, site.sources[0], tuple(each.value for each in others), style)
         for pattern in scan.calls:
-            if pattern.method != site.method or not _receives(pattern, site.receiver) or _shadowed(file, site):
+            if pattern.method != site.method or not _receives(pattern, site.receiver) or self._shadowed(file, site):
                 continue
             number = self._argument(file, site, scan.event_of(pattern))
             if number is None:
@@ -271,14 +273,45 @@ class CallFinder:
     # Callers of wrappers.
 
     def _shadowing(self, tracked: Tracked) -> bool:
-        """Whether the call stands in a function that is called like one of the tracker's methods: for its type, a call
-        of that name without receiver is one of this function."""
+        """Whether the call stands in a function that is called like one of the tracker's methods and not one of them:
+        for its type, a call of that name without receiver is one of this function."""
         number, functions = tracked.site.function, tracked.file.facts.functions
-        return (
-            number is not None
-            and functions.names[number] in self._methods[tracked.file.language]
-            and number in _shadows(tracked.file, functions.names[number])
-        )
+        return number is not None and number in self._shadows(tracked.file, functions.names[number])
+
+    def _shadowed(self, file: File, site: CallSite) -> bool:
+        """Whether a call without receiver is one of a function of its own type, and not the tracker's."""
+        if site.receiver or site.rule is not None or site.method not in file.facts.functions.names:
+            return False
+        functions = file.facts.functions
+        scopes = [functions[number].path[:-1] for number in self._shadows(file, site.method)]
+        return any(site.scope[: len(scope)] == scope for scope in scopes)
+
+    def _shadows(self, file: File, name: str) -> frozenset[int]:
+        """Return the functions called `name`, like one of the tracker's methods, that call the tracker with an event of
+        their own making. One that hands its parameter on as it is does what the tracker does."""
+        key = (file.path, name)
+        if key not in self._known_shadows:
+            functions = file.facts.functions
+            members = [
+                number
+                for number, each in enumerate(functions.names)
+                if each == name and each in self._methods[file.language] and len(functions[number].path) > 1
+            ]
+            inner = {
+                number: [site for site in file.facts.calls if site.function == number and site.receiver]
+                for number in members
+            }
+            self._known_shadows[key] = frozenset(
+                number
+                for number, sites in inner.items()
+                if sites and not any(self._hands_on(file, site) for site in sites)
+            )
+        return self._known_shadows[key]
+
+    def _hands_on(self, file: File, site: CallSite) -> bool:
+        scan = self._settings[file.language]
+        numbers = [self._argument(file, site, scan.event_of(each)) for each in scan.calls if each.method == site.method]
+        return any(number is not None and isinstance(site.arguments[number].value, Parameter) for number in numbers)
 
     def _wrapped(self, callers: Mapping[str, Iterable[CallSite]]) -> Iterator[tuple[Wrapper, File, CallSite]]:
         by_name: dict[tuple[Language, str], list[Wrapper]] = defaultdict(list)
@@ -287,7 +320,7 @@ class CallFinder:
             if self._shadowing(wrapper.inner):
                 file = wrapper.inner.file
                 for site in file.facts.calls:
-                    if site.method == wrapper.function.path[-1] and _shadowed(file, site):
+                    if site.method == wrapper.function.path[-1] and self._shadowed(file, site):
                         yield wrapper, file, site
         unambiguous = {key for key, wrappers in by_name.items() if not self._conflicts(key, wrappers)}
         for path, sites in callers.items():
@@ -362,27 +395,6 @@ def _given_by(tracked: Tracked, name: Missing) -> Function | None:
         return _enclosing(tracked)
     owner = next(each for each in tracked.file.facts.types if each.path == name.owner)
     return Function(owner.path, owner.parameters)
-
-
-def _shadows(file: File, name: str) -> list[int]:
-    """Return the functions called `name` that hand on to the tracker's method of that name or another."""
-    functions = file.facts.functions
-    return [
-        number
-        for number, each in enumerate(functions.names)
-        if each == name
-        and len(functions[number].path) > 1
-        and any(site.function == number and site.receiver for site in file.facts.calls)
-    ]
-
-
-def _shadowed(file: File, site: CallSite) -> bool:
-    """Whether a call without receiver is one of a function of its own type, and not the tracker's."""
-    if site.receiver or site.rule is not None or site.method not in file.facts.functions.names:
-        return False
-    functions = file.facts.functions
-    scopes = [functions[number].path[:-1] for number in _shadows(file, site.method)]
-    return any(site.scope[: len(scope)] == scope for scope in scopes)
 
 
 def _receives(pattern: CallPattern, receiver: str) -> bool:

@@ -86,6 +86,27 @@ def test_a_private_function_called_like_the_trackers_method_comes_first(scan_fil
     ]
 
 
+def test_a_namesake_that_sends_something_else_makes_no_event_of_what_it_is_given(scan_files: Any) -> None:
+    source = (
+        "class A(val client: Client) {\n"
+        '  private fun fire(action: String) { client.fire("list", mapOf(action to 1)) }\n'
+        '  fun f() { fire("added") }\n}\n'
+    )
+    assert rows(scan_files({"A.kt": source}, kotlin={"calls": ["fire"]})) == [("A.kt", 2, "list", ())]
+
+
+def test_a_namesake_that_hands_on_what_it_is_given_is_like_the_tracker(scan_files: Any) -> None:
+    source = (
+        "class A(val client: Client) {\n  private fun fire(name: String) { client.fire(name) }\n"
+        "  private fun twice(name: String) { fire(name) }\n"
+        '  fun f() { fire("x") }\n  fun g() { twice("y") }\n}\n'
+    )
+    assert rows(scan_files({"A.kt": source}, kotlin={"calls": ["fire"]})) == [
+        ("A.kt", 4, "x", ()),
+        ("A.kt", 5, "y", ()),
+    ]
+
+
 @pytest.mark.parametrize(
     ("body", "names"),
     [
