@@ -262,7 +262,7 @@ def _refused(folder: Path, meta: Meta | None, remedy: str) -> LockError:
         f"{folder.parent.name} is being rebased by {who}",
         remedy=remedy,
         folder=str(folder),
-        holder=meta.model_dump(mode="json") if meta is not None else None,
+        holder=meta.model_dump(mode="json", exclude={"token"}) if meta is not None else None,
     )
 
 

@@ -7,7 +7,8 @@ Everything that somebody else wrote (subjects, paths, names, what servers say) i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from upkeep.forges.text import code, fenced, inline
 from upkeep.forks.outcomes import Outcome
@@ -38,9 +39,11 @@ def render(report: Report) -> str:
     lines = [f"# {inline(report.fork)}: {headline(report)}", "", *_head(report)]
     if report.error:
         lines += ["", "## What stopped it", "", inline(str(report.error.get("message", "")))]
-        for name in ("expected", "actual", "ref", "holder"):
+        for name in ("expected", "actual", "ref"):
             if report.error.get(name):
                 lines.append(f"- {name}: {code(str(report.error[name]))}")
+        if holder := report.error.get("holder"):
+            lines += _holder(holder)
     if report.next_actions:
         lines += ["", "## Next", "", *(f"{number}. {text}" for number, text in enumerate(report.next_actions, 1))]
     lines += [*_shas(report), *_patches(report), *_gates(report), *_moves(report), *_restacks(report), *_rest(report)]
@@ -69,6 +72,14 @@ def _head(report: Report) -> Iterator[str]:
         yield f"- **Lock taken over, {forced}**: {inline(report.takeover.reason)}"
     if report.delta_pull_request:
         yield f"- Delta: <{report.delta_pull_request}>"
+
+
+def _holder(holder: Mapping[str, Any]) -> Iterator[str]:
+    """What a lock says of whoever holds it, beyond the message: the folder's (`lock.py`) or the database's."""
+    if seen := holder.get("heartbeat") or holder.get("heartbeat_at"):
+        yield f"- last sign of life: {inline(str(seen))}"
+    for name, sha in (holder.get("snapshot") or {}).items():
+        yield f"- started from {inline(str(name))}: {code(str(sha))}"
 
 
 def _shas(report: Report) -> Iterator[str]:

@@ -87,7 +87,9 @@ class TestALockThatIsStale:
         folder.mkdir(parents=True)
         then = (datetime.now(UTC) - timedelta(hours=hours)).isoformat()
         meta = {"token": "x", "run_id": "theirs", "host": "elsewhere", "boot": "b/1", "pid": 1, "process_start": 1}
-        (folder / "meta.json").write_text(json.dumps({**meta, "started": then, "heartbeat": then, "snapshot": {}}))
+        (folder / "meta.json").write_text(
+            json.dumps({**meta, "started": then, "heartbeat": then, "snapshot": {"trunk": "abc"}})
+        )
 
     def test_keeps_the_run_out_and_names_its_holder(self, world: World) -> None:
         self.leave(world, 7)
@@ -96,7 +98,13 @@ class TestALockThatIsStale:
         assert (report.outcome, report.exit_code) == (Outcome.LOCKED, 15)
         assert report.error is not None
         assert report.error["holder"]["run_id"] == "theirs"
+        assert "token" not in report.error["holder"]
         assert world.everything() == before
+        (summary,) = world.home.glob("reports/rebase/fork/*/*/summary.md")
+        said = summary.read_text()
+        assert "is being rebased by run theirs: pid 1 on elsewhere since " in said
+        assert "\n- last sign of life: 20" in said
+        assert "\n- started from trunk: `abc`\n" in said
 
     def test_is_taken_over_by_force_which_stands_in_the_report(self, world: World) -> None:
         self.leave(world, 7)
