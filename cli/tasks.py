@@ -95,7 +95,8 @@ def answer(
     if json:
         emit_json(as_record(done))
     else:
-        print(f"answered for {visible(done.task)}; `upkeep sync {done.repository}` carries it on")
+        then = f"`upkeep sync {done.repository}` carries it out" if done.kind == "conflict" else "it is kept with that"
+        print(f"answered for {visible(done.task)}; {then}")
 
 
 def as_record(one: Asked) -> dict[str, Any]:
