@@ -1,4 +1,4 @@
-"""The Gitea forge against the fake Gitea: what it does, and what it makes of trouble."""
+"""The Gitea forge against the fake Gitea: what is peculiar to it. What every forge does is in `test_promises.py`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import ssl
 import subprocess
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from tests.support.forges import REPO, SILENT, create, quick, source
 from tests.support.gitea import BOT, TOKEN, Gitea, Hosted, running_gitea
 from tests.support.gitea_server import ROOT_URL
 from tests.support.repositories import MakeRepository, RepoBuilder
@@ -21,35 +21,14 @@ from tests.support.tools import tool
 from upkeep.config import Settings
 from upkeep.errors import AuthenticationFailed, ConfigError, ForgeError, ForgeUnavailable, GitError, RateLimited
 from upkeep.forges.base import Label
-from upkeep.forges.gitea import GiteaForge
 from upkeep.forges.gitea_api import checked
 from upkeep.forges.registry import credentials_for
 from upkeep.git import Repository
 
-REPO = "o/dashboard"
-SILENT = {"delay": 3, "after": True}
-
 
 @pytest.fixture
 def dashboard(gitea: Gitea, make_repository: MakeRepository) -> Hosted:
-    """A repository with `main` and the branches `bot/1`, `bot/2`, `other`, each a commit ahead."""
-    source = make_repository("dashboard")
-    source.commit({"README.md": "A dashboard\n"})
-    for branch in ("bot/1", "bot/2", "other"):
-        source.switch(branch, "main")
-        source.commit({"file.txt": branch})
-    return gitea.repo(REPO, source)
-
-
-def create(forge: GiteaForge, branch: str = "bot/1", **over: Any) -> Any:
-    return forge.create_pull_request(
-        REPO, **{"head": branch, "base": "main", "title": "Update", "body": "What changed\n"} | over
-    )
-
-
-def quick(gitea: Gitea, naps: list[float] | None = None, **settings: Any) -> GiteaForge:
-    """A forge that does not really wait."""
-    return gitea.forge(sleep=(naps if naps is not None else []).append, jitter=lambda: 0.0, **settings)
+    return gitea.repo(REPO, source(make_repository))
 
 
 def sent(gitea: Gitea) -> list[str]:
@@ -92,16 +71,6 @@ def test_a_pull_request_from_a_fork_is_nobodys_of_ours(gitea: Gitea, dashboard: 
         dashboard.record.topics[dashboard.opens("bot/1")].from_fork = home
         dashboard.record.topics[max(dashboard.pulls)].state = "closed"
     assert gitea.forge().pull_requests(REPO) == []
-
-
-def test_listing_stops_at_the_page_that_reaches_back_far_enough(gitea: Gitea, dashboard: Hosted) -> None:
-    for _ in range(60):
-        dashboard.closes(dashboard.opens("other"))
-    number = dashboard.opens("bot/1")
-    forge = gitea.forge()
-    since = dashboard.pulls[number].created_at
-    assert [one.number for one in forge.pull_requests(REPO, branch_prefix="bot/", since=since)] == [number]
-    assert forge.calls == 1
 
 
 def test_a_list_that_changes_while_it_is_read_is_read_again(gitea: Gitea, dashboard: Hosted) -> None:
@@ -173,25 +142,6 @@ def test_the_branch_of_a_pull_request_is_known_after_it_is_gone(gitea: Gitea, da
     assert (seen.state, seen.head_branch, seen.head_sha) == ("closed", "bot/1", head)
 
 
-def test_an_existing_open_pull_request_is_adopted(gitea: Gitea, dashboard: Hosted) -> None:
-    forge = gitea.forge()
-    first = create(forge)
-    assert create(forge, title="Another title").number == first.number
-    assert sent(gitea) == ["POST /pulls", "POST /pulls", "GET /pulls"]
-    assert len(dashboard.pulls) == 1
-
-
-def test_closing_puts_the_note_on_top_in_one_call(gitea: Gitea, dashboard: Hosted) -> None:
-    forge = gitea.forge()
-    made = create(forge)
-    before = forge.calls
-    closed = forge.close_pull_request(REPO, made.number, note="> Superseded by #2.", body=made.body)
-    assert forge.calls - before == 1
-    assert (closed.state, closed.body) == ("closed", "> Superseded by #2.\n\nWhat changed\n")
-    again = forge.close_pull_request(REPO, made.number, note="> Superseded by #2.")
-    assert (again.state, again.body) == ("closed", closed.body)
-
-
 def test_editing_changes_what_is_given_and_nothing_else(gitea: Gitea, dashboard: Hosted) -> None:
     forge = gitea.forge()
     made = create(forge)
@@ -232,29 +182,11 @@ def test_labels_are_made_where_they_are_missing_and_kept_where_they_are_there(gi
 # Whether a person was there ----------------------------------------------------------------------------------------
 
 
-def test_an_unchanged_pull_request_costs_no_call_to_judge(gitea: Gitea, dashboard: Hosted) -> None:
+def test_a_comment_on_code_is_seen(gitea: Gitea, dashboard: Hosted) -> None:
     forge = gitea.forge()
     made = create(forge)
-    before = forge.calls
-    assert not forge.touched_by_person(made, since=made.updated_at)
-    assert forge.calls == before
-
-
-def reopens(dashboard: Hosted, number: int) -> None:
-    dashboard.closes(number)
-    dashboard.reopens(number)
-
-
-@pytest.mark.parametrize("act", [Hosted.comments, Hosted.reviews, Hosted.comments_on_code, reopens])
-def test_a_comment_review_or_reopening_by_a_person_is_seen(
-    gitea: Gitea, dashboard: Hosted, act: Callable[[Hosted, int], None]
-) -> None:
-    forge = gitea.forge()
-    made = create(forge)
-    act(dashboard, made.number)
-    seen = forge.pull_request(REPO, made.number)
-    assert forge.touched_by_person(seen, since=made.updated_at)
-    assert forge.touched_by_person(seen)
+    dashboard.comments_on_code(made.number)
+    assert forge.touched_by_person(forge.pull_request(REPO, made.number), since=made.updated_at)
 
 
 def test_a_review_behind_a_page_that_gitea_empties_is_seen(gitea: Gitea, dashboard: Hosted) -> None:
@@ -332,79 +264,10 @@ def test_branches_are_told_with_their_commits(gitea: Gitea, dashboard: Hosted) -
 # Faults ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fault", [{"status": 502}, {"status": 500}, {"drop": True}, {"cut": True}, {"short": True}])
-def test_a_read_is_repeated_with_growing_pauses(gitea: Gitea, dashboard: Hosted, fault: dict[str, Any]) -> None:
-    gitea.fault("GET .*/pulls$", times=2, **fault)
-    naps: list[float] = []
-    assert quick(gitea, naps).pull_requests(REPO) == []
-    assert naps == [0.25, 0.5]
-
-
-def test_a_forge_that_stays_away_is_reported_as_unavailable(gitea: Gitea, dashboard: Hosted) -> None:
-    gitea.fault("pulls", status=503, times=99)
-    forge = quick(gitea)
-    with pytest.raises(ForgeUnavailable, match="503") as caught:
-        forge.pull_requests(REPO)
-    assert caught.value.transient
-    assert forge.calls == 5
-
-
 def test_no_server_at_all_is_unavailable(gitea: Gitea) -> None:
     gitea.http.close()
     with pytest.raises(ForgeUnavailable, match="could not be reached"):
         quick(gitea).pull_requests(REPO)
-
-
-def test_a_silent_forge_is_left_after_the_deadline(gitea: Gitea, dashboard: Hosted) -> None:
-    gitea.fault("pulls", delay=3, times=99)
-    with pytest.raises(ForgeUnavailable) as caught:
-        gitea.forge(deadline=0.5).pull_requests(REPO)
-    assert caught.value.reason == "forge.timeout"
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [{"status": 502, "after": True}, {"drop": True, "after": True}, SILENT, {"cut": True, "after": True}],
-    ids=["5xx", "connection lost", "timeout", "half a JSON"],
-)
-def test_a_create_that_took_effect_unseen_is_found_and_not_repeated(
-    gitea: Gitea, dashboard: Hosted, fault: dict[str, Any]
-) -> None:
-    gitea.fault("POST .*/pulls$", **fault)
-    made = create(quick(gitea, attempt_seconds=1.5))
-    assert made.state == "open"
-    assert len(dashboard.pulls) == 1
-    assert sent(gitea).count("POST /pulls") == 1
-
-
-@pytest.mark.parametrize("fault", [{"status": 502}, {"drop": True}])
-def test_a_create_that_did_not_take_effect_is_looked_up_and_repeated(
-    gitea: Gitea, dashboard: Hosted, fault: dict[str, Any]
-) -> None:
-    gitea.fault("POST .*/pulls$", **fault)
-    made = create(quick(gitea))
-    assert sent(gitea) == ["POST /pulls", "GET /pulls", "POST /pulls"]
-    assert list(dashboard.pulls) == [made.number]
-
-
-def test_a_pull_request_that_a_person_closed_while_we_waited_is_not_created_again(
-    gitea: Gitea, dashboard: Hosted
-) -> None:
-    gitea.fault("POST .*/pulls$", status=502, after=True)
-    forge = gitea.forge(sleep=lambda _: dashboard.closes(1))
-    assert create(forge).state == "closed"
-    assert len(dashboard.pulls) == 1
-
-
-@pytest.mark.parametrize("fault", [{"status": 502}, {"status": 502, "after": True}, SILENT])
-def test_a_close_with_unknown_outcome_ends_with_one_note(
-    gitea: Gitea, dashboard: Hosted, fault: dict[str, Any]
-) -> None:
-    forge = quick(gitea, attempt_seconds=1.5)
-    made = create(forge)
-    gitea.fault("PATCH", **fault)
-    closed = forge.close_pull_request(REPO, made.number, note="> Note", body=made.body)
-    assert (closed.state, closed.body) == ("closed", "> Note\n\nWhat changed\n")
 
 
 def test_a_rate_limit_of_a_read_is_waited_for_and_of_a_write_is_told(gitea: Gitea, dashboard: Hosted) -> None:
@@ -533,13 +396,6 @@ def test_a_wrong_token_is_an_authentication_error_that_never_shows_it(gitea: Git
     with pytest.raises(AuthenticationFailed, match="invalid username, password or token") as caught:
         gitea.forge(token=SecretStr("gitea_wrongwrongwrong")).pull_requests(REPO)
     assert "gitea_" not in str(caught.value.as_record())
-
-
-def test_an_unknown_repository_or_number_is_not_found(gitea: Gitea, dashboard: Hosted) -> None:
-    for call in (lambda: gitea.forge().pull_requests("o/none"), lambda: gitea.forge().pull_request(REPO, 7)):
-        with pytest.raises(ForgeError, match="404") as caught:
-            call()
-        assert caught.value.reason == "forge.not_found"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
-"""The GitHub forge, through the real gh, against the fake GitHub."""
+"""The GitHub forge, through the real gh, against the fake GitHub: what is peculiar to it. What every forge does is in
+`test_promises.py`."""
 
 from __future__ import annotations
 
@@ -11,30 +12,17 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from tests.support.forges import REPO, create, quick, source
 from tests.support.github import BOT, TOKEN, GitHub, Hosted
 from tests.support.repositories import MakeRepository
 from upkeep.errors import AuthenticationFailed, CommandNotFound, ConfigError, ForgeError, ForgeUnavailable, RateLimited
 from upkeep.forges.base import Label
 from upkeep.forges.text import BODY_LIMIT, size
 
-REPO = "o/dashboard"
-
 
 @pytest.fixture
 def dashboard(github: GitHub, make_repository: MakeRepository) -> Hosted:
-    """A repository with `main` and the branches `bot/1`, `bot/2`, `other`, each a commit ahead."""
-    source = make_repository("dashboard")
-    source.commit({"README.md": "A dashboard\n"})
-    for branch in ("bot/1", "bot/2", "other"):
-        source.switch(branch, "main")
-        source.commit({"file.txt": branch})
-    return github.repo(REPO, source)
-
-
-def create(forge: Any, branch: str = "bot/1", **over: Any) -> Any:
-    return forge.create_pull_request(
-        REPO, **{"head": branch, "base": "main", "title": "Update", "body": "What changed\n"} | over
-    )
+    return github.repo(REPO, source(make_repository))
 
 
 # Pull requests ----------------------------------------------------------------------------------------------------
@@ -66,47 +54,6 @@ def test_all_pages_are_listed_newest_first_and_only_our_own_branches(github: Git
     assert [request.query["page"] for request in github.requests] == ["1", "2"]
     assert len(forge.pull_requests(REPO, branch_prefix="bot/", state="open")) == 2
     assert forge.calls == 3
-
-
-def test_listing_stops_at_the_page_that_reaches_back_far_enough(github: GitHub, dashboard: Hosted) -> None:
-    for _ in range(120):
-        dashboard.closes(dashboard.opens("other"))
-    number = dashboard.opens("bot/1")
-    forge = github.forge()
-    since = dashboard.pulls[number].created_at
-    assert [one.number for one in forge.pull_requests(REPO, branch_prefix="bot/", since=since)] == [number]
-    assert forge.calls == 1
-
-
-def test_states_are_open_closed_and_merged(github: GitHub, dashboard: Hosted) -> None:
-    closed, merged = dashboard.opens("bot/1"), dashboard.opens("bot/2")
-    dashboard.closes(closed)
-    commit = dashboard.merges(merged)
-    opened = dashboard.opens("other")
-    seen = {one.number: one for one in github.forge().pull_requests(REPO)}
-    assert [seen[number].state for number in (closed, merged, opened)] == ["closed", "merged", "open"]
-    assert seen[merged].merge_commit_sha == commit
-    assert seen[merged].merged_at is not None
-    assert seen[closed].closed_at is not None
-    assert seen[opened].merge_commit_sha is None
-
-
-def test_an_existing_open_pull_request_is_adopted(github: GitHub, dashboard: Hosted) -> None:
-    forge = github.forge()
-    first = create(forge)
-    assert create(forge, title="Another title").number == first.number
-    assert len(dashboard.pulls) == 1
-
-
-def test_closing_puts_the_note_on_top_in_one_call(github: GitHub, dashboard: Hosted) -> None:
-    forge = github.forge()
-    made = create(forge)
-    before = forge.calls
-    closed = forge.close_pull_request(REPO, made.number, note="> Superseded by #2.", body=made.body)
-    assert forge.calls - before == 1
-    assert (closed.state, closed.body) == ("closed", "> Superseded by #2.\n\nWhat changed\n")
-    again = forge.close_pull_request(REPO, made.number, note="> Superseded by #2.")
-    assert (again.state, again.body) == ("closed", closed.body)
 
 
 def test_a_note_on_a_full_body_still_fits(github: GitHub, dashboard: Hosted) -> None:
@@ -229,33 +176,6 @@ def test_one_to_another_base_is_not_adopted(github: GitHub, dashboard: Hosted) -
 # Whether a person was there ----------------------------------------------------------------------------------------
 
 
-def test_an_unchanged_pull_request_costs_no_call_to_judge(github: GitHub, dashboard: Hosted) -> None:
-    forge = github.forge()
-    made = create(forge)
-    before = forge.calls
-    assert not forge.touched_by_person(made, since=made.updated_at)
-    assert forge.calls == before
-
-
-def reopens(dashboard: Hosted, number: int) -> None:
-    dashboard.closes(number)
-    dashboard.reopens(number)
-
-
-@pytest.mark.parametrize("act", [Hosted.comments, Hosted.reviews, reopens])
-def test_a_comment_review_or_reopening_by_a_person_is_seen_in_one_call(
-    github: GitHub, dashboard: Hosted, act: Callable[[Hosted, int], None]
-) -> None:
-    forge = github.forge()
-    made = create(forge)
-    act(dashboard, made.number)
-    seen = forge.pull_request(REPO, made.number)
-    before = forge.calls
-    assert forge.touched_by_person(seen, since=made.updated_at)
-    assert forge.calls - before == 1
-    assert forge.touched_by_person(seen)
-
-
 def test_a_mention_elsewhere_touches_nothing(github: GitHub, dashboard: Hosted) -> None:
     forge = github.forge()
     made = create(forge)
@@ -277,89 +197,10 @@ def test_a_comment_of_a_bot_is_no_person_and_one_under_our_own_account_is(github
 # Faults ------------------------------------------------------------------------------------------------------------
 
 
-def quick(github: GitHub, naps: list[float] | None = None, **settings: Any) -> Any:
-    """A forge that does not really wait."""
-    return github.forge(sleep=(naps if naps is not None else []).append, jitter=lambda: 0.0, **settings)
-
-
-@pytest.mark.parametrize("fault", [{"status": 502}, {"status": 500}, {"drop": True}, {"status": 409}])
-def test_a_read_is_repeated_with_growing_pauses(github: GitHub, dashboard: Hosted, fault: dict[str, Any]) -> None:
-    github.fault("GET .*/pulls$", times=2, **fault)
-    naps: list[float] = []
-    assert quick(github, naps).pull_requests(REPO) == []
-    assert naps == [0.25, 0.5]
-
-
-def test_a_forge_that_stays_away_is_reported_as_unavailable(github: GitHub, dashboard: Hosted) -> None:
-    github.fault("pulls", status=503, times=99)
-    forge = quick(github)
-    with pytest.raises(ForgeUnavailable, match="503") as caught:
-        forge.pull_requests(REPO)
-    assert caught.value.transient
-    assert forge.calls == 5
-
-
 def test_no_server_at_all_is_unavailable(github: GitHub, dashboard: Hosted) -> None:
     github.socket.unlink()
     with pytest.raises(ForgeUnavailable, match="could not be reached"):
         quick(github).pull_requests(REPO)
-
-
-def test_a_silent_forge_is_left_after_the_deadline(github: GitHub, dashboard: Hosted) -> None:
-    github.fault("pulls", delay=3, times=99)
-    with pytest.raises(ForgeUnavailable) as caught:
-        github.forge(deadline=0.5).pull_requests(REPO)
-    assert caught.value.reason == "forge.timeout"
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [
-        {"status": 502, "after": True},
-        {"drop": True, "after": True},
-        {"delay": 3, "after": True},
-        {"status": 409, "after": True},
-    ],
-    ids=["5xx", "connection lost", "timeout", "409"],
-)
-def test_a_create_that_took_effect_unseen_is_found_and_not_repeated(
-    github: GitHub, dashboard: Hosted, fault: dict[str, Any]
-) -> None:
-    github.fault("POST .*/pulls$", **fault)
-    made = create(quick(github, attempt_seconds=1.5))
-    assert made.state == "open"
-    assert len(dashboard.pulls) == 1
-    assert [str(request) for request in github.requests].count(f"POST /repos/{REPO}/pulls") == 1
-
-
-@pytest.mark.parametrize("fault", [{"status": 502}, {"drop": True}, {"status": 409}])
-def test_a_create_that_did_not_take_effect_is_looked_up_and_repeated(
-    github: GitHub, dashboard: Hosted, fault: dict[str, Any]
-) -> None:
-    github.fault("POST .*/pulls$", **fault)
-    made = create(quick(github))
-    assert [request.method for request in github.requests] == ["POST", "GET", "POST"]
-    assert list(dashboard.pulls) == [made.number]
-
-
-def test_a_pull_request_that_a_person_closed_while_we_waited_is_not_created_again(
-    github: GitHub, dashboard: Hosted
-) -> None:
-    github.fault("POST .*/pulls$", status=502, after=True)
-    forge = github.forge(sleep=lambda _: dashboard.closes(1))
-    assert create(forge).state == "closed"
-    assert len(dashboard.pulls) == 1
-
-
-@pytest.mark.parametrize("fault", [{"status": 502}, {"status": 502, "after": True}, {"delay": 3, "after": True}])
-def test_a_close_with_unknown_outcome_ends_with_one_note(
-    github: GitHub, dashboard: Hosted, fault: dict[str, Any]
-) -> None:
-    forge = quick(github, attempt_seconds=1.5)
-    made = create(forge)
-    github.fault("PATCH", **fault)
-    closed = forge.close_pull_request(REPO, made.number, note="> Note", body=made.body)
-    assert (closed.state, closed.body) == ("closed", "> Note\n\nWhat changed\n")
 
 
 def test_a_rate_limit_is_waited_for_when_the_deadline_allows(github: GitHub, dashboard: Hosted) -> None:
@@ -424,13 +265,6 @@ def test_a_missing_gh_says_what_to_install(github: GitHub, dashboard: Hosted) ->
     with pytest.raises(CommandNotFound) as caught:
         github.forge(gh="/nonexistent/gh").pull_requests(REPO)
     assert "Install the GitHub CLI" in caught.value.remedy
-
-
-def test_an_unknown_repository_or_number_is_not_found(github: GitHub, dashboard: Hosted) -> None:
-    for call in (lambda: github.forge().pull_requests("o/none"), lambda: github.forge().pull_request(REPO, 7)):
-        with pytest.raises(ForgeError, match="404") as caught:
-            call()
-        assert caught.value.reason == "forge.not_found"
 
 
 @pytest.mark.parametrize(
