@@ -101,7 +101,7 @@ def ignore(
     with open_hub() as (_, database), database.session() as session:
         known = {one.slug for one in registry.every(session, states=registry.EVERY_STATE)}
         registry.ignore(session, slug, why)
-    if slug not in known:
+    if slug not in known and "/" not in slug:
         say(
             f"{slug} was never registered: what a forge has under that name is ignored from now on{_meant(slug, known)}"
         )
