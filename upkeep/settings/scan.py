@@ -46,6 +46,9 @@ EXCLUDED = (
     "**/*Tests/**",
     "**/*.test.*",
     "**/*.spec.*",
+    "**/test.ts",
+    "**/test.tsx",
+    "**/test.js",
     "**/*.d.ts",
     "**/*.min.js",
 )

@@ -19,19 +19,19 @@ from fnmatch import fnmatchcase
 from functools import partial
 from itertools import islice
 
-from upkeep.content.scan.expression import Choice, Expression, Group, Invoke, Match, Name, Pair, Parameter, Text
+from upkeep.content.scan.expression import Case, Choice, Expression, Group, Invoke, Match, Name, Pair, Parameter, Text
 from upkeep.content.scan.facts import CallSite, Field, Function
 from upkeep.content.scan.model import Call
 from upkeep.content.scan.program import File, Program
 from upkeep.content.scan.properties import PropertyReader
 from upkeep.content.scan.resolve import Resolver
-from upkeep.content.scan.values import Context, Known, Missing, bind
+from upkeep.content.scan.values import Bound, Context, Known, Missing, bind
 from upkeep.settings.scan import CallPattern, Language, NameStyle, Position, ScanSettings
 
 
 @dataclass(frozen=True, slots=True)
 class Tracked:
-    """A call site with what its pattern says of it."""
+    """A call site with what its pattern says of it. `type` is that of Swift's implicit members."""
 
     file: File
     site: CallSite
@@ -39,6 +39,7 @@ class Tracked:
     source: str
     properties: tuple[Expression, ...]
     style: NameStyle
+    type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +180,8 @@ class CallFinder:
             if event is None:
                 continue
             properties = () if position is None else tuple(self._properties(file, site, position, number))
-            return Tracked(file, site, _typed(event, pattern), source, properties, scan.names_of(pattern))
+            event = _typed(event, pattern.type)
+            return Tracked(file, site, event, source, properties, scan.names_of(pattern), pattern.type)
         return None
 
     @staticmethod
@@ -342,23 +344,33 @@ class CallFinder:
 
     def _caller_names(self, wrapper: Wrapper, file: File, site: CallSite) -> list[Known | Missing]:
         """Return what a caller names the event; nothing where it does not pass the parameter."""
-        bindings = bind(wrapper.function.parameters, site.arguments, Context(file, site.scope))
-        if bindings is None or wrapper.parameter not in bindings:
+        bindings = self._bindings(wrapper, file, site)
+        if wrapper.parameter not in bindings:
             return []
         inner = wrapper.inner
         return self._resolver.names(inner.event, Context(inner.file, inner.site.scope, bindings), inner.style)
 
+    @staticmethod
+    def _bindings(wrapper: Wrapper, file: File, site: CallSite) -> dict[str, Bound]:
+        """Return what a caller gives to the wrapper's parameters; nothing where its arguments do not fit."""
+        bindings = bind(wrapper.function.parameters, site.arguments, Context(file, site.scope)) or {}
+        if wrapper.parameter in bindings:
+            given = bindings[wrapper.parameter]
+            bindings[wrapper.parameter] = Bound(_typed(given.value, wrapper.inner.type), given.context)
+        return bindings
+
     def _caller_calls(
         self, wrapper: Wrapper, file: File, site: CallSite, names: Iterable[Known | Missing]
     ) -> Iterator[Call]:
-        bindings = bind(wrapper.function.parameters, site.arguments, Context(file, site.scope)) or {}
-        inner, bound = wrapper.inner, bindings.get(wrapper.parameter)
+        bindings = self._bindings(wrapper, file, site)
+        inner = wrapper.inner
         place = Context(inner.file, inner.site.scope, bindings)
         properties = self._property_names((*inner.properties, *_carried(inner.event)), place)
+        given = (bind(wrapper.function.parameters, site.arguments, place) or {}).get(wrapper.parameter)
         passed = [
             source
             for argument, source in zip(site.arguments, site.sources, strict=True)
-            if bound is not None and argument.value is bound.value
+            if given is not None and argument.value is given.value
         ]
         for name in names:
             yield _call(file, site, name, passed[0] if passed else "", properties)
@@ -401,14 +413,19 @@ def _receives(pattern: CallPattern, receiver: str) -> bool:
     return not pattern.receivers or any(fnmatchcase(receiver, glob) for glob in pattern.receivers)
 
 
-def _typed(event: Expression, pattern: CallPattern) -> Expression:
+def _typed(event: Expression, type: str | None) -> Expression:
     """Return `event` with the implicit type of a Swift member written out."""
-    if pattern.type is None:
+    if type is None:
         return event
-    if isinstance(event, Name) and event.parts[0] == "":
-        return Name((*pattern.type.split("."), *event.parts[1:]))
-    if isinstance(event, Invoke) and event.target == Name(("",)):
-        return Invoke(Name(tuple(pattern.type.split("."))), event.method, event.arguments)
+    match event:
+        case Name(("", *rest)):
+            return Name((*type.split("."), *rest))
+        case Invoke(Name(("",)), method, arguments):
+            return Invoke(Name(tuple(type.split("."))), method, arguments)
+        case Choice(options):
+            return Choice(tuple(_typed(option, type) for option in options))
+        case Match(subject, cases):
+            return Match(subject, tuple(Case(case.names, _typed(case.value, type)) for case in cases))
     return event
 
 

@@ -93,3 +93,23 @@ def test_a_wrapper_is_followed_to_its_callers(found: Found) -> None:
         '  func b() {\n    log("x", extra: ["k": 1])\n  }\n}\n'
     )
     assert found("A.swift", source, **SWIFT) == [(6, "pre_x", ("k",))]
+
+
+def test_implicit_members_have_their_type_in_branches_and_through_wrappers(found: Found) -> None:
+    setting = {"calls": [{"method": "track", "type": "Event"}], "names": {"of": "rawValue", "case": "snake"}}
+    event = (
+        "enum Event: String { case cartOpened, cartClosed, listShown\n  var name: String { rawValue.snakeCased() } }\n"
+    )
+    others = {
+        "Event.swift": event + 'enum Other: String { case cartOpened = "other" }\n',
+        "Helper.swift": (
+            "extension Settings {\n  static func trackToggle(_ event: Event, on: Bool) {\n"
+            '    track(event, properties: ["on": on])\n  }\n}\n'
+        ),
+    }
+    body = "track(given.isEmpty ? .cartOpened : .cartClosed)\nSettings.trackToggle(.listShown, on: true)"
+    assert found("S.swift", one(body), others=others, swift=setting) == [
+        (3, "cart_closed", ()),
+        (3, "cart_opened", ()),
+        (4, "list_shown", ("on",)),
+    ]
