@@ -90,6 +90,7 @@ def _make(path: Path, files: Path) -> bool:
 def _manage(settings: Settings, database: Database, path: Path, say: Say) -> Managed:
     """What `repos register`, `goals set`, `sync --fix`, the commit of a person who likes what that wrote, and `hooks
     install` do."""
+    from cli.output import counted
     from cli.sync import hook_of
     from upkeep.sync import goals, registry, service
 
@@ -101,7 +102,7 @@ def _manage(settings: Settings, database: Database, path: Path, say: Say) -> Man
         raise typer.BadParameter(f"{managed.slug} is managed already, at {managed.path}")
     done = service.sync_waiting(database, settings.home, managed, fix=True, trigger="demo")
     written = f", ids written into {', '.join(done.edited_files)}" if done.edited_files else ""
-    say(f"{managed.slug}: {done.workstreams} workplans, {done.tasks} tasks{written}")
+    say(f"{managed.slug}: {counted(done.workstreams, 'workplan')}, {counted(done.tasks, 'task')}{written}")
     if done.edited_files:
         _git(managed.path, "commit", "--quiet", "--all", "--message", "Take over the hub's ids")
     hook_of(settings, managed).install()

@@ -148,9 +148,11 @@ def as_record(done: Synced) -> dict[str, Any]:
 
 
 def _print(done: Synced) -> None:
+    from cli.output import counted
     from upkeep.forges.text import visible
 
-    counts = f"{done.workstreams} workplans, {done.tasks} tasks, {done.changed_rows} changed in the hub"
+    has = f"{counted(done.workstreams, 'workplan')}, {counted(done.tasks, 'task')}"
+    counts = f"{has}, {done.changed_rows} changed in the hub"
     edited = f", written: {', '.join(done.edited_files)}" if done.edited_files else ""
     print(visible(f"{done.repository}: {'inconsistent' if done.reason else 'consistent'}; {counts}{edited}"))
     for finding in done.findings:

@@ -67,7 +67,7 @@ def test_a_configuration_that_is_there_is_left_alone(run, tmp_path: Path) -> Non
 def test_a_commit_moves_the_timestamp_of_a_managed_sample(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     played = run("demo", "sync")
     assert played.returncode == 0, played.stderr
-    assert "ferry-timetable: 1 workplans, 3 tasks, ids written into workplans/winter.md" in played.stderr
+    assert "ferry-timetable: 1 workplan, 3 tasks, ids written into workplans/winter.md" in played.stderr
     assert "upkeep dispatch ferry-timetable" in played.stdout
     listed = {each["slug"]: each for each in json.loads(run("repos", "list", "--json").stdout)}
     assert {slug: each["age"] for slug, each in listed.items()} == {

@@ -35,8 +35,8 @@ def eventually(holds: Callable[[], bool], seconds: float = 30) -> bool:
 
 def test_a_sync_says_what_it_found_and_the_second_has_nothing_to_do(hub: HubTerminal) -> None:
     said = hub.out("sync", "sample", "--fix")
-    assert said == f"sample: consistent; 1 workplans, 2 tasks, 3 changed in the hub, written: {FILE}\n"
-    assert hub.out("sync", "sample", "--fix") == "sample: consistent; 1 workplans, 2 tasks, 0 changed in the hub\n"
+    assert said == f"sample: consistent; 1 workplan, 2 tasks, 3 changed in the hub, written: {FILE}\n"
+    assert hub.out("sync", "sample", "--fix") == "sample: consistent; 1 workplan, 2 tasks, 0 changed in the hub\n"
     assert hub.out("sync", "--all") == "1 unchanged since their last sync\n"
 
 
