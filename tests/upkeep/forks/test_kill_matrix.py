@@ -202,11 +202,11 @@ def finished(whole: Whole, report: Report, pid: int) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(1100)
 def test_kill_9_as_git_starts_anywhere_is_finished_by_the_next_run(whole: Whole, tmp_path: Path) -> None:
-    """Every fifth start of git in a rebase, each on a day of its own."""
+    """Every eleventh start of git in a rebase, each on a day of its own: there are some 150."""
     world, counter = whole.world, tmp_path / "count"
     wrapper = tmp_path / "bin" / "git"
     wrapper.parent.mkdir()
-    for number, at in enumerate(itertools.count(1, 5)):
+    for number, at in enumerate(itertools.count(1, 11)):
         counter.write_text("0")
         kill = f"if [ $n = {at} ]; then kill -9 $(cat {tmp_path}/child.pid); sleep 60; fi"
         count = f"n=$(($(cat {counter}) + 1))\necho $n > {counter}"
