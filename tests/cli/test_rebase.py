@@ -309,6 +309,8 @@ def test_a_fork_by_url_is_gated_in_a_worktree_of_our_mirror(terminal: Terminal) 
     assert report["outcome"] == "rebased"
     assert terminal.fork.head("trunk^") == report["verification"]["tip"]
     assert b"OURS" in terminal.fork.read("trunk", "a.txt")
+    (written,) = terminal.home.glob(f"reports/rebase/tool/*/{report['run_id']}/summary.md")
+    assert f"changed files: our commit `{terminal.fork.head('trunk')[:12]}` |" in written.read_text()
     assert terminal.report()["outcome"] == "no_change"
     terminal.commit_upstream(10)
     report = terminal.report()

@@ -184,6 +184,7 @@ def _gates(report: Report) -> Iterator[str]:
     yield from ("", "## Gates", "", "| gate | result | s | |", "| --- | --- | ---: | --- |")
     for gate in report.gates:
         remarks = [*(["old trunk"] if gate.baseline else []), *(["cached"] if gate.cached else [])]
+        remarks += [f"changed files: our commit {code(gate.fixed[:12])}"] if gate.fixed else []
         yield f"| {code(gate.command, in_table=True)} | {gate.result} | {gate.seconds:.0f} | {', '.join(remarks)} |"
 
 
