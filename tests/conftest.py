@@ -1,5 +1,13 @@
 """Fixtures for every test: support modules are plug-ins, one a subject, in `tests/support/`."""
 
+import os
+import sys
+
+# Where PYTHONDONTWRITEBYTECODE is set, as in many containers, each of the hundreds of processes that tests start would
+# compile our modules anew, and each worker would rewrite every test's assertions.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 pytest_plugins = [
     "tests.support.tools",
     "tests.support.database",

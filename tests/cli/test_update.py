@@ -11,6 +11,7 @@ import pytest
 from cli.update import as_json, exit_code
 from orchestration.execute import Update
 from tests.support.updates import CART, WATCH, Pair, cart
+from upkeep.content.mermaid import FOLDER_VARIABLE
 from upkeep.database.events import Outcome
 from upkeep.errors import LockError
 from upkeep.runs import open_run
@@ -19,7 +20,10 @@ UPKEEP = Path(sys.executable).with_name("upkeep")
 
 
 def upkeep(pair: Pair, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("UPKEEP_", "DAGSTER"))}
+    ours = ("UPKEEP_", "DAGSTER")
+    environment = {
+        name: value for name, value in os.environ.items() if name == FOLDER_VARIABLE or not name.startswith(ours)
+    }
     return subprocess.run(
         [str(UPKEEP), "--config", str(pair.config), *arguments],
         env={**environment, "UPKEEP_DATABASE_URL": pair.database.url},
