@@ -22,7 +22,8 @@ def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         f"agents:\n  writer: {{engine: codex, bin: {tool('codex')}, api_key: '${{KEY}}'}}\n"
         f"  other: {{engine: claude, bin: {tool('claude')}}}\n  third: {{engine: opencode, bin: {tool('opencode')}}}\n"
         "  own: {engine: command, bin: /usr/bin/env, model: m}\n  gone: {engine: codex, bin: no-such-codex}\n"
-        f"forks:\n  mine: {{url: 'file:///x.git', trunk: t, forge: here, repo: o/x, gate_mounts: [{tmp_path}/tools]}}\n"
+        f"forks:\n  mine: {{url: 'file:///x.git', trunk: t, forge: here, repo: o/x, gate_mounts: [{tmp_path}/tools], "
+        "remotes: {upstream: 'file:///up.git'}}\n"
     )
     monkeypatch.setenv("UPKEEP_CONFIG", str(tmp_path / "upkeep.yaml"))
     (tmp_path / "tools" / "bin").mkdir(parents=True)

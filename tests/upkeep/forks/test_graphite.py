@@ -369,7 +369,8 @@ class TestWhereThereIsNoGraphite:
         assert world.fork.head("trunk") == world.work.head("trunk")
 
     def test_a_fork_by_url_is_refused_it_in_the_configuration(self) -> None:
-        fork = {"url": "https://x/y.git", "trunk": "t", "forge": "here", "repo": "o/r", "stack": "graphite"}
+        place = {"url": "https://x/y.git", "remotes": {"upstream": "https://x/z.git"}, "trunk": "t"}
+        fork = {**place, "forge": "here", "repo": "o/r", "stack": "graphite"}
         with pytest.raises(ValueError, match="needs a checkout"):
             Settings.model_validate({"home": "/nowhere", "forks": {"f": fork}})
 
