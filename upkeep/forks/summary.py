@@ -246,8 +246,12 @@ def next_actions(report: Report) -> Iterator[str]:
         yield f"Mend patch {conflict.number} ({inline(conflict.subject)}): the commands below stop at it."
     if verification and verification.conflicts:
         yield f"Push the mended stack to the fork's trunk, then run {code(f'upkeep rebase {report.fork}')} again."
-    if verification and verification.escalated:
-        yield "Read what upstream changed in the paths below; then merge or rebase by hand."
+    if verification and verification.escalated and not verification.unchanged:
+        shows = code(f"git diff {verification.base} {verification.onto}")
+        yield (
+            f"Read what upstream changed in the paths below: {shows} in the fork's repository. If that is fine, take "
+            "them out of `escalate` for one run, which then tests and pushes; else settle it on trunk first."
+        )
     if report.applied:
         yield from map(_ours, report.applied.notes)
     yield from _stack_actions(report)

@@ -73,11 +73,15 @@ class TestADay:
 
     def test_with_escalated_paths_stops_after_verify(self, world: World) -> None:
         world.settings["escalate"] = ["b.*"]
-        world.commit_upstream({"b.txt": theirs()})
+        base, head = world.upstream.head("main"), world.commit_upstream({"b.txt": theirs()})
         before = world.everything()
         report = world.run()
         assert (report.outcome, report.exit_code) == (Outcome.NEEDS_HUMAN, 10)
         assert world.everything() == before
+        assert f"`git diff {base} {head}`" in report.next_actions[0]
+        assert "theirs" in world.work.git("diff", base, head)
+        del world.settings["escalate"]
+        assert world.run().outcome is Outcome.REBASED
 
     def test_on_a_fork_by_url_needs_no_checkout(self, world: World) -> None:
         world.settings |= {"url": str(world.fork.path), "remotes": {"upstream": str(world.upstream.path)}}
