@@ -19,7 +19,8 @@ from fnmatch import fnmatchcase
 from functools import partial
 from itertools import islice
 
-from upkeep.content.scan.expression import Case, Choice, Expression, Group, Invoke, Match, Name, Pair, Parameter, Text
+from upkeep.content.scan.arguments import carried, entry, named_index, paths, typed
+from upkeep.content.scan.expression import Expression, Group, Pair, Parameter
 from upkeep.content.scan.facts import CallSite, Field, Function
 from upkeep.content.scan.model import Call
 from upkeep.content.scan.program import File, Program
@@ -93,7 +94,7 @@ class CallFinder:
         `read` asks for these and more; done first, most sites need not be read a second time.
         """
         for tracked in self.tracked[self._asked :]:
-            for parts in _paths((tracked.event, *tracked.properties)):
+            for parts in paths((tracked.event, *tracked.properties)):
                 # Of `Events.OPENED` the type alone: which members it has is known when it is there.
                 head = parts[:1] if parts[0][:1].isupper() else parts
                 self._program.find(head, tracked.file, tracked.site.scope)
@@ -180,7 +181,7 @@ class CallFinder:
             if event is None:
                 continue
             properties = () if position is None else tuple(self._properties(file, site, position, number))
-            event = _typed(event, pattern.type)
+            event = typed(event, pattern.type)
             return Tracked(file, site, event, source, properties, scan.names_of(pattern), pattern.type)
         return None
 
@@ -188,14 +189,14 @@ class CallFinder:
     def _event(site: CallSite, number: int, position: Position) -> tuple[Expression | None, str]:
         argument = site.arguments[number]
         if isinstance(position, str) and argument.name != position and isinstance(argument.value, (Group, Pair)):
-            return _entry(argument.value, position), site.sources[number]
+            return entry(argument.value, position), site.sources[number]
         return argument.value, site.sources[number]
 
     def _properties(self, file: File, site: CallSite, position: Position, event: int) -> Iterator[Expression]:
         number = self._argument(file, site, position)
         if number is None or number == event:
             if isinstance(position, str) and isinstance(site.arguments[event].value, (Group, Pair)):
-                inner = _entry(site.arguments[event].value, position)
+                inner = entry(site.arguments[event].value, position)
                 yield from () if inner is None else (inner,)
             return
         yield site.arguments[number].value
@@ -214,7 +215,7 @@ class CallFinder:
             return labels.index(position)
         if any(labels) or isinstance(position, str):
             for fields in self._declared(file, site):
-                index = _named_index(fields, labels, position)
+                index = named_index(fields, labels, position)
                 if index is not None:
                     return index
             for name in self._names_at(file, site, position):
@@ -222,7 +223,7 @@ class CallFinder:
                     return labels.index(name)
         if isinstance(position, str):
             objects = [n for n, each in enumerate(site.arguments) if isinstance(each.value, (Group, Pair))]
-            return next((n for n in objects if _entry(site.arguments[n].value, position) is not None), None)
+            return next((n for n in objects if entry(site.arguments[n].value, position) is not None), None)
         return position if position < len(labels) else None
 
     def _names_at(self, file: File, site: CallSite, position: Position) -> list[str]:
@@ -252,7 +253,7 @@ class CallFinder:
     def _said(self, tracked: Tracked) -> tuple[list[Known | Missing], tuple[str, ...]]:
         context = Context(tracked.file, tracked.site.scope)
         names = self._resolver.names(tracked.event, context, tracked.style)
-        return names, self._property_names((*tracked.properties, *_carried(tracked.event)), context)
+        return names, self._property_names((*tracked.properties, *carried(tracked.event)), context)
 
     def _own_plumbing(self, file: File, site: CallSite, names: Iterable[Known | Missing]) -> bool:
         """Whether the call passes on a parameter of a function that is itself one of the tracker's methods."""
@@ -356,7 +357,7 @@ class CallFinder:
         bindings = bind(wrapper.function.parameters, site.arguments, Context(file, site.scope)) or {}
         if wrapper.parameter in bindings:
             given = bindings[wrapper.parameter]
-            bindings[wrapper.parameter] = Bound(_typed(given.value, wrapper.inner.type), given.context)
+            bindings[wrapper.parameter] = Bound(typed(given.value, wrapper.inner.type), given.context)
         return bindings
 
     def _caller_calls(
@@ -365,7 +366,7 @@ class CallFinder:
         bindings = self._bindings(wrapper, file, site)
         inner = wrapper.inner
         place = Context(inner.file, inner.site.scope, bindings)
-        properties = self._property_names((*inner.properties, *_carried(inner.event)), place)
+        properties = self._property_names((*inner.properties, *carried(inner.event)), place)
         given = (bind(wrapper.function.parameters, site.arguments, place) or {}).get(wrapper.parameter)
         passed = [
             source
@@ -411,63 +412,3 @@ def _given_by(tracked: Tracked, name: Missing) -> Function | None:
 
 def _receives(pattern: CallPattern, receiver: str) -> bool:
     return not pattern.receivers or any(fnmatchcase(receiver, glob) for glob in pattern.receivers)
-
-
-def _typed(event: Expression, type: str | None) -> Expression:
-    """Return `event` with the implicit type of a Swift member written out."""
-    if type is None:
-        return event
-    match event:
-        case Name(("", *rest)):
-            return Name((*type.split("."), *rest))
-        case Invoke(Name(("",)), method, arguments):
-            return Invoke(Name(tuple(type.split("."))), method, arguments)
-        case Choice(options):
-            return Choice(tuple(_typed(option, type) for option in options))
-        case Match(subject, cases):
-            return Match(subject, tuple(Case(case.names, _typed(case.value, type)) for case in cases))
-    return event
-
-
-def _carried(event: Expression) -> tuple[Expression, ...]:
-    """Return the event itself where it is an object that may hold properties."""
-    return (event,) if isinstance(event, Invoke) else ()
-
-
-def _paths(expressions: Iterable[Expression]) -> Iterator[tuple[str, ...]]:
-    """Yield the dotted paths that events and the keys of properties are made of, where they are written out."""
-    for each in expressions:
-        match each:
-            case Name(parts):
-                yield parts
-            case Pair(key, _):
-                yield from _paths((key,))
-            case Choice(items) | Group(items):
-                yield from _paths(items)
-            case Match(_, cases):
-                yield from _paths(case.value for case in cases)
-            case Invoke(Name(parts), method, arguments):
-                yield (*parts, method)
-                yield from _paths(argument.value for argument in arguments if isinstance(argument.value, Pair))
-            case Invoke(None, method, arguments):
-                yield (method,)
-                yield from _paths(argument.value for argument in arguments if isinstance(argument.value, Pair))
-
-
-def _entry(value: Expression, key: str) -> Expression | None:
-    items = value.items if isinstance(value, Group) else (value,)
-    return next((each.value for each in items if isinstance(each, Pair) and each.key == Text(key)), None)
-
-
-def _named_index(fields: tuple[Field, ...], labels: list[str | None], position: Position) -> int | None:
-    """Return where in the call the parameter at `position` is passed."""
-    names = [field.label or field.name for field in fields]
-    if isinstance(position, str):
-        if position not in names:
-            return None
-        position = names.index(position)
-    if position >= len(names):
-        return None
-    if names[position] in labels:
-        return labels.index(names[position])
-    return position if position < len(labels) and labels[position] in {None, "_"} else None
