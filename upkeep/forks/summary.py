@@ -69,7 +69,8 @@ def _head(report: Report) -> Iterator[str]:
         yield f"- **Override: {inline(flag)}**"
     if report.takeover:
         forced = "by force" if report.takeover.forced else "its holder is dead"
-        yield f"- **Lock taken over, {forced}**: {inline(report.takeover.reason)}"
+        whose = report.takeover.holder.words if report.takeover.holder else "nobody knows whose it was"
+        yield f"- **Lock taken over, {forced}**: {inline(whose)}; {inline(report.takeover.reason)}"
     if report.delta_pull_request:
         yield f"- Delta: <{report.delta_pull_request}>"
 

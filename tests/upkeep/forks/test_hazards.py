@@ -114,7 +114,7 @@ class TestALockThatIsStale:
         assert report.takeover is not None
         assert report.takeover.forced
         (summary,) = world.home.glob("reports/rebase/fork/*/*/summary.md")
-        assert "**Lock taken over, by force**" in summary.read_text()
+        assert "**Lock taken over, by force**: run theirs: pid 1 on elsewhere since " in summary.read_text()
 
     def test_is_not_taken_over_by_force_before_six_hours(self, world: World) -> None:
         self.leave(world, 5)
