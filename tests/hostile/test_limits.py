@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,15 +14,15 @@ from tests.hostile.attacks import ATTACKS
 from tests.hostile.engines import ENGINES
 from tests.hostile.raid import task
 from tests.hostile.scene import Scene, lay_out
+from tests.support.load import slowness
 from tests.support.model_server import Answer, CallTools, Hang, ModelServer, Reply, Request, shell
 from upkeep.agents.folders import remove
 from upkeep.agents.profile import GIB, MIB, Limits
 from upkeep.errors import AgentError
 
 BOUNDS = Limits(processes=160, memory=2 * GIB, file=8 * MIB, disk=64 * MIB, temp=16 * MIB)
-SECOND = max(1, min(5, os.getloadavg()[0] / (os.cpu_count() or 1))) / 60
-"""In minutes, the unit of the settings. On a busy machine a CLI takes several times as long to begin, and an attack
-that was not begun proves nothing."""
+SECOND = slowness() / 60
+"""In minutes, the unit of the settings."""
 
 BEGUN = ".bomb-begun"
 MARK = "hostile-left-behind"

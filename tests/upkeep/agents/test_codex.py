@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from tests.support.load import slowness
 from tests.support.model_server import (
     Answer,
     CallTools,
@@ -326,7 +327,7 @@ def test_a_hang_at_the_start_or_in_the_middle_ends_by_silence(
 ) -> None:
     model_server.script = play(*replies)
     with pytest.raises(AgentTimedOut) as caught:
-        make_agent(idle_minutes=3 * SECOND).run(task)
+        make_agent(idle_minutes=3 * SECOND * slowness()).run(task)
     assert caught.value.reason == "agent.timed_out.idle"
     assert "idle_minutes" in caught.value.remedy
     usage = Usage.model_validate(caught.value.details["usage"])

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from tests.support.load import slowness
 from tests.support.model_server import (
     Answer,
     CallTools,
@@ -234,7 +235,7 @@ def test_a_hang_ends_by_silence_and_what_it_may_have_cost_is_told(
 ) -> None:
     model_server.script = play(*replies)
     with pytest.raises(AgentTimedOut) as caught:
-        make_agent(engine, idle_minutes=15 * SECOND).run(task)
+        make_agent(engine, idle_minutes=15 * SECOND * slowness()).run(task)
     assert caught.value.reason == "agent.timed_out.idle"
     usage = Usage.model_validate(caught.value.details["usage"])
     assert (usage.requests, usage.complete) == (len(replies), False)
