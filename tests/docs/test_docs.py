@@ -12,6 +12,7 @@ import typer
 from markdown_it import MarkdownIt
 
 from cli.main import command_line
+from tests.hostile.attacks import ATTACKS
 from upkeep.config import load
 from upkeep.database.events import Reason
 
@@ -113,3 +114,15 @@ def test_every_variable_that_the_code_reads_is_in_the_example() -> None:
     set_for_children = {"UPKEEP_PROCESS_OWNER", "UPKEEP_AGENT_KEY", "UPKEEP_GATEWAY_URL", "UPKEEP_GATEWAY_KEY"}
     internal = {*set_for_children, "UPKEEP_MODEL", "UPKEEP_ANSWER_SCHEMA", "UPKEEP_NOT_SET"}
     assert set(read) - internal <= set(re.findall(r"^(\w+)=", example, re.MULTILINE)) | internal
+
+
+def test_every_threat_to_agents_names_attacks_and_tests_that_exist() -> None:
+    page = (ROOT / "docs" / "agents.md").read_text()
+    table = page.partition("## The threats, one by one")[2].partition("\n## ")[0]
+    names = set(re.findall(r"`([a-z0-9_-]+)`", table))
+    sources = [path.read_text() for path in (ROOT / "tests").rglob("test_*.py") if "node_modules" not in path.parts]
+    functions = {name for source in sources for name in re.findall(r"def (test_\w+)", source)}
+    assert {attack.name for attack in ATTACKS} <= names
+    assert {name for name in names if name.startswith("test_")} <= functions
+    files = set(re.findall(r"`([\w/]*test_\w+\.py)`", table))
+    assert [path for path in files if not list((ROOT / "tests").rglob(path.removeprefix("tests/")))] == []
