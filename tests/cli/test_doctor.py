@@ -196,7 +196,8 @@ def test_a_model_that_no_budget_can_hold_fails_unless_somebody_wants_it_so(
 
 
 def test_the_agent_that_settles_a_forks_conflicts_is_probed_too(tmp_path: Path, database_url: str) -> None:
-    fork = {"url": "file:///nowhere.git", "trunk": "mine", "forge": "here", "repo": "o/x"}
+    place = {"url": "file:///nowhere.git", "remotes": {"upstream": "file:///up.git"}, "trunk": "mine"}
+    fork = {**place, "forge": "here", "repo": "o/x"}
     settings = Settings.model_validate(
         {
             "home": tmp_path / "home",

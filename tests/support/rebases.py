@@ -6,6 +6,7 @@ does not: what a rebase must do (the tests).
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.repositories import MakeRepository, RepoBuilder
+from tests.support.repositories import RepoBuilder
 from upkeep.config import Settings
 from upkeep.errors import RunCancelled
 from upkeep.forks import report as reporting
@@ -94,19 +95,39 @@ class World:
         }
 
 
-@pytest.fixture
-def world(make_repository: MakeRepository, tmp_path: Path) -> World:
-    seed = make_repository("seed")
+def make_world(folder: Path) -> World:
+    """An upstream, a fork with two patches on it, and a person's working copy, below `folder`."""
+    seed = RepoBuilder(folder / "seed")
     seed.commit({"a.txt": LINES, "b.txt": LINES}, "Base")
-    upstream = seed.bare_clone(tmp_path / "upstream.git")
+    upstream = seed.bare_clone(folder / "upstream.git")
     seed.switch("trunk", "main")
     seed.commit({"a.txt": LINES.replace("line 3\n", "ours\n")}, "First patch")
     seed.commit({"b.txt": LINES.replace("line 3\n", "ours\n")}, "Second patch")
-    fork = seed.bare_clone(tmp_path / "fork.git")
-    work = fork.clone(tmp_path / "work", branch="trunk")
+    fork = seed.bare_clone(folder / "fork.git")
+    work = fork.clone(folder / "work", branch="trunk")
     work.git("branch", "-q", "main", "origin/main")
     work.git("remote", "add", "upstream", str(upstream.path))
-    return World(upstream, fork, work, tmp_path / "home")
+    return World(upstream, fork, work, folder / "home")
+
+
+def copy_world(world: World, folder: Path) -> World:
+    """A world of one's own out of one that was made before, with all that is in its repositories."""
+    copies = []
+    for each in (world.upstream, world.fork, world.work):
+        shutil.copytree(each.path, folder / each.path.name, symlinks=True)
+        copy = RepoBuilder(folder / each.path.name, create=False)
+        copy.clock = each.clock
+        copies.append(copy)
+    upstream, fork, work = copies
+    work.git("remote", "set-url", "origin", str(fork.path))
+    work.git("remote", "set-url", "upstream", str(upstream.path))
+    work.git("update-index", "-q", "--refresh")  # copies are other files, which git would take for changed ones
+    return World(upstream, fork, work, folder / "home")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return make_world(tmp_path)
 
 
 def theirs(number: int = 15, text: str = "theirs") -> str:

@@ -52,6 +52,11 @@ STEPS = (
 )
 
 
+def at_length(step: str) -> Any:
+    """One of a row of which the others are tried quickly."""
+    return pytest.param(step, marks=pytest.mark.long)
+
+
 def pulls(pair: Pair) -> list[PullRequest]:
     return open_forge(pair.settings.watch("ferry").target.forge, pair.settings, pair.database).pull_requests(REPO)
 
@@ -93,7 +98,7 @@ def test_killed_at_any_step_the_next_run_finishes_on_a_forge_over_the_network(re
     finished(remote_pair)
 
 
-@pytest.mark.parametrize("step", ["push", "create", "read_back", "close", "state"])
+@pytest.mark.parametrize("step", ["push", at_length("create"), at_length("read_back"), "close", at_length("state")])
 def test_killed_between_push_and_state_the_next_run_finishes(pair: Pair, step: str) -> None:
     pair.update()
     pair.push({CART: cart("cart opened")})
@@ -103,7 +108,7 @@ def test_killed_between_push_and_state_the_next_run_finishes(pair: Pair, step: s
     finished(pair)
 
 
-@pytest.mark.parametrize("step", ["create", "close"])
+@pytest.mark.parametrize("step", ["create", at_length("close")])
 def test_killed_and_then_overtaken_by_a_new_head(pair: Pair, step: str) -> None:
     pair.update()
     pair.push({CART: cart("cart opened")})
@@ -210,7 +215,7 @@ def test_an_update_takes_at_most_four_forge_calls(remote_pair: Pair) -> None:
     assert len(requests) - seen <= 4
 
 
-@pytest.mark.parametrize("at", ["write", "push", "create", "close", "state"])
+@pytest.mark.parametrize("at", [at_length("write"), "push", at_length("create"), at_length("close"), "state"])
 def test_a_database_that_goes_away_in_the_middle_loses_nothing(gitea_pair: Pair, database_url: str, at: str) -> None:
     gitea_pair.update()
     before = set(gitea_pair.branches())

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.rebases import World, theirs
+from tests.support.rebases import World, copy_world, make_world, theirs
 from tests.support.tools import tool
 from upkeep.config import Settings
 from upkeep.forks import graphite
@@ -34,6 +34,7 @@ class Stack:
         done = subprocess.run(
             [self.real, *arguments, "--no-interactive"],
             cwd=self.world.work.path,
+            env={**os.environ, "HOME": str(self.world.home.parent)},
             capture_output=True,
             text=True,
             timeout=120,
@@ -68,21 +69,28 @@ class Stack:
         return here.branch == branch and not here.obstacle
 
 
-@pytest.fixture
-def stack(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
-    real = tool("gt")
-    folder, calls = tmp_path / "bin", tmp_path / "calls"
-    folder.mkdir()
-    world.work.git("config", "user.name", "Ada Person")
-    world.work.git("config", "user.email", "ada@example.com")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-    made = Stack(world, folder, calls, real)
-    made.wrap("gt", f'echo "$*" >> {calls}; exec $real "$@"')
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """The repositories of a `Stack`, made once: each call of gt takes a second of processor time."""
+    folder = tmp_path_factory.mktemp("drawn")
+    made = Stack(make_world(folder), folder, folder, tool("gt"))
+    made.world.work.git("config", "user.name", "Ada Person")
+    made.world.work.git("config", "user.email", "ada@example.com")
     made.gt("init", "--trunk", "trunk")
     made.branch("a", {"new.txt": "a\n"}, "trunk")
     made.branch("b", {"b.txt": theirs(17, "b").replace("line 3\n", "ours\n")}, "a")
     made.branch("c", {"more.txt": "c\n"}, "trunk")
+    return made.world
+
+
+@pytest.fixture
+def stack(drawn: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
+    folder, calls = tmp_path / "bin", tmp_path / "calls"
+    folder.mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    made = Stack(copy_world(drawn, tmp_path), folder, calls, tool("gt"))
+    made.wrap("gt", f'echo "$*" >> {calls}; exec $real "$@"')
     return made
 
 
@@ -180,6 +188,7 @@ def test_a_checkout_with_changes_is_left_alone(stack: Stack) -> None:
     assert (world.work.path / "more.txt").read_text() == "not committed\n"
 
 
+@pytest.mark.long
 def test_gt_that_is_killed_strands_nobody_and_the_next_run_finishes(stack: Stack) -> None:
     world = stack.world
     stack.wrap("git", '[ "$1 $2" = "update-ref refs/heads/b" ] && kill -9 $PPID && exit 1; exec $real "$@"')
