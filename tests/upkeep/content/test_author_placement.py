@@ -154,3 +154,17 @@ def test_modules_of_like_size_are_features() -> None:
         for part in ("a1x", "b1x", "c1x")
     ]
     assert {Features(paths).of(path).slug for path in paths} == {"cart", "home"}
+
+
+def test_what_all_names_of_the_app_begin_with_is_no_likeness() -> None:
+    names = [f"shop_android_{word}_{what}" for word in ("domain", "account", "theme") for what in ("shown", "tapped")]
+    names += [
+        f"shop_android_custom_{what}" for what in ("domain_bought", "domain_failed", "theme_shown", "theme_tapped")
+    ]
+    calls = [call(name, f"{SHOP}/ui/prefs/Prefs.kt", "Prefs.f") for name in names]
+    view = content(prefs=names)
+    fields = call("shop_android_field_edited", f"{SHOP}/ui/fields/Fields.kt", "Fields.f")
+    assert place(view, calls, fields).flows == ("fields",)
+    custom = call("shop_android_custom_domain_renewed", f"{SHOP}/ui/domains/Domains.kt", "Domains.f")
+    assert place(view, calls, custom).flows == ("prefs",)
+    assert place(view, calls, call("domain_shown", f"{SHOP}/ui/domains/Domains.kt", "Domains.f")).flows == ("domains",)

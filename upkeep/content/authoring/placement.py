@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from upkeep.content.authoring.features import APP, Features
-from upkeep.content.authoring.words import common_words, slug, type_of, visible, words
+from upkeep.content.authoring.words import common_words, shared_beginning, slug, type_of, visible, words
 from upkeep.content.entry import sent_as
 from upkeep.content.evidence import Evidence
 from upkeep.content.folder import Content, Flow
@@ -67,6 +67,7 @@ class Placement:
 
     def __init__(self, content: Content, head: ScanResult, evidence: Evidence | None) -> None:
         self._flows = dict(content.flows)
+        self._beginning = shared_beginning(head.by_name())
         self._features = Features(call.path for call in head.calls)
         self._weights: dict[Key, dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
         self._named: dict[str, str] = {}
@@ -145,13 +146,17 @@ class Placement:
 
     def _alike(self, name: str) -> Counter[str]:
         """Return the flows with events that begin with most of the same words: two at least, or one with which the
-        events of one flow alone begin."""
+        events of one flow alone begin. What all names of the app begin with does not count."""
+        own = tuple(word.lower() for word in words(name)[: len(self._beginning)])
+        beginning = len(own) if own == self._beginning else 0
         found: dict[int, Counter[str]] = defaultdict(Counter)
         for flow in self._flows.values():
             for event in flow.events:
-                found[common_words(sent_as(event.data), name)][flow.slug] += 1
+                found[max(common_words(sent_as(event.data), name) - beginning, 0)][flow.slug] += 1
         depth = max(found, default=0)
-        if depth >= 2 or (depth == 1 and len(found[1]) == 1 and found[1].total() >= 3 and len(words(name)) > 1):
+        if depth >= 2 or (
+            depth == 1 and len(found[1]) == 1 and found[1].total() >= 3 and len(words(name)) > beginning + 1
+        ):
             return found[depth]
         return Counter()
 

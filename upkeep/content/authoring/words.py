@@ -8,8 +8,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
+from collections.abc import Iterable
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_]+")
+_MANY = 10
+"""Fewer names share a beginning by chance."""
+
 _JOINERS = "\u200c\u200d"
 _TYPE_ENDINGS = (
     "ViewModel", "Component", "Fragment", "Activity", "Controller", "Presenter", "AnalyticsHelper", "AnalyticsManager",
@@ -63,6 +68,20 @@ def screen_of(type_name: str) -> str:
         if type_name.endswith(ending) and type_name != ending:
             type_name = type_name.removesuffix(ending)
     return title(type_name)
+
+
+def shared_beginning(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the words, in lower case, with which more than half of many names begin: what an app puts before each."""
+    left = [[word.lower() for word in words(name)] for name in names]
+    half = max(len(left) / 2, _MANY / 2)
+    shared: list[str] = []
+    while True:
+        following = Counter(each[len(shared)] for each in left if len(each) > len(shared))
+        word, count = following.most_common(1)[0] if following else ("", 0)
+        if count <= half:
+            return tuple(shared)
+        shared.append(word)
+        left = [each for each in left if each[len(shared) - 1 :][:1] == [word]]
 
 
 def common_words(one: str, other: str) -> int:
