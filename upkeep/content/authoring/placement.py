@@ -135,7 +135,7 @@ class Placement:
             yield Counter([self._named[feature.slug]])
         if feature.slug != APP:
             yield self._votes({("area", feature.area)})
-        yield self._alike(calls[0].name or "")
+        yield self._alike(calls[0].name or "", one_is_enough=feature.slug == APP)
 
     def _votes(self, keys: Iterable[Key]) -> Counter[str]:
         merged: dict[str, dict[str, float]] = defaultdict(dict)
@@ -144,9 +144,10 @@ class Placement:
                 merged[flow].update(names)
         return Counter({flow: sum(names.values()) for flow, names in merged.items()})
 
-    def _alike(self, name: str) -> Counter[str]:
-        """Return the flows with events that begin with most of the same words: two at least, or one with which the
-        events of one flow alone begin. What all names of the app begin with does not count."""
+    def _alike(self, name: str, *, one_is_enough: bool) -> Counter[str]:
+        """Return the flows with events that begin with most of the same words: two at least, or, where the path tells
+        nothing, one with which the events of one flow alone begin. What all names of the app begin with does not
+        count."""
         own = tuple(word.lower() for word in words(name)[: len(self._beginning)])
         beginning = len(own) if own == self._beginning else 0
         found: dict[int, Counter[str]] = defaultdict(Counter)
@@ -155,7 +156,11 @@ class Placement:
                 found[max(common_words(sent_as(event.data), name) - beginning, 0)][flow.slug] += 1
         depth = max(found, default=0)
         if depth >= 2 or (
-            depth == 1 and len(found[1]) == 1 and found[1].total() >= 3 and len(words(name)) > beginning + 1
+            one_is_enough
+            and depth == 1
+            and len(found[1]) == 1
+            and found[1].total() >= 3
+            and len(words(name)) > beginning + 1
         ):
             return found[depth]
         return Counter()
