@@ -194,8 +194,10 @@ class _Handler(BaseHTTPRequestHandler):
         owner.requests.append(Request(self.command, self.path, authorized))
         fault = owner.fault_for(self.path)
         if fault is not None and fault.kind == "drop-request":
-            # Some of the body is taken, as when a network goes away in the middle.
-            self.rfile.read1(64)
+            if {"Content-Length", "Transfer-Encoding"} & set(self.headers):
+                # Some of the body is taken, as when a network goes away in the middle. Without one there is nothing to
+                # wait for: git would give up after a minute.
+                self.rfile.read1(64)
             self._hang_up()
             return
         body = read_body(self)

@@ -125,9 +125,15 @@ def copy_world(world: World, folder: Path) -> World:
     return World(upstream, fork, work, folder / "home")
 
 
+@pytest.fixture(scope="session")
+def first_world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return make_world(tmp_path_factory.mktemp("world"))
+
+
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return make_world(tmp_path)
+def world(first_world: World, tmp_path: Path) -> World:
+    """A world of the test's own: a copy, which costs a fifth of making one."""
+    return copy_world(first_world, tmp_path)
 
 
 def theirs(number: int = 15, text: str = "theirs") -> str:
