@@ -118,6 +118,7 @@ def serve(
     redact: Redactor,
     ready: Callable[[], None],
     head_seconds: float = HEAD_SECONDS,
+    keep_alive_seconds: int = KEEP_ALIVE_SECONDS,
 ) -> None:
     """Serve until SIGINT, SIGTERM or SIGHUP; then finish what has begun and return. A second signal does not wait."""
     _log_to_stderr(redact)
@@ -129,7 +130,7 @@ def serve(
         log_config=None,
         server_header=False,
         h11_max_incomplete_event_size=HEAD_BYTES,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_keep_alive=keep_alive_seconds,
         timeout_graceful_shutdown=GRACE_SECONDS,
         limit_concurrency=CONNECTIONS,
     )

@@ -41,7 +41,8 @@ async def app(scope, receive, send):
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"whole"})
 sock = listen("127.0.0.1", 0)
-serve(app, sock, redact=Redactor(), ready=lambda: print(url_of(sock), flush=True), head_seconds=float(sys.argv[1]))
+ready = lambda: print(url_of(sock), flush=True)
+serve(app, sock, redact=Redactor(), ready=ready, head_seconds=float(sys.argv[1]), keep_alive_seconds=1)
 print("stopped", flush=True)
 """
 
