@@ -138,9 +138,11 @@ def _error(done: Update) -> dict[str, Any] | None:
 
     if isinstance(done.error, UpkeepError):
         return done.error.as_record()
+    # Of a bug nobody wrote down what to do.
+    remedy = f"This is a fault of Upkeep: report it with the log of run {done.run_id}. Nothing was done by halves."
     if done.error is not None:
-        return {"code": done.reason, "message": f"{type(done.error).__name__}: {done.error}", "remedy": ""}
-    return {"code": done.reason, "message": done.trace, "remedy": ""} if done.trace else None
+        return {"code": done.reason, "message": f"{type(done.error).__name__}: {done.error}", "remedy": remedy}
+    return {"code": done.reason, "message": done.trace, "remedy": remedy} if done.trace else None
 
 
 def _print(done: Update, *, dry_run: bool) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from upkeep.agents import folders
+from upkeep.agents.base import Usage
 from upkeep.database.events import EventType
 from upkeep.database.server import Database
 from upkeep.errors import AgentError, BudgetExhausted, LockError, RunCancelled, UpkeepError
@@ -178,6 +179,7 @@ class _Session:
         what: proposal.Proposed | None = None,
     ) -> Judgement:
         settling = self.settling
+        usage = (settling.usage if settling else None) or Usage(engine="")
         return Judgement(
             state=state,
             message=message,
@@ -187,8 +189,8 @@ class _Session:
             branch=None if what is None else what.branch,
             tip=None if what is None else what.tip,
             settled=() if what is None else what.settled,
-            requests=settling.usage.requests if settling and settling.usage else 0,
-            cost_usd=settling.usage.cost_usd if settling and settling.usage else 0.0,
+            requests=usage.requests,
+            cost_usd=None if usage.unpriced else usage.cost_usd,
             seconds=round(settling.seconds, 3) if settling else 0.0,
             transcript=settling.transcript if settling else None,
         )

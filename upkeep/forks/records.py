@@ -163,6 +163,7 @@ class Judgement(Record):
     `proposed`: it settled them, `url` is the pull request; `waiting`: so it did before, and a person has not decided
     yet; `declined`: a person said no, or it failed too often; `failed`: it did not settle them, or what it made was
     refused. `said` are its own words about what it leaves to a person. `settled` are the patches that go with it.
+    `cost_usd`: US dollars; None where the price list does not know the model.
     """
 
     state: JudgementState
@@ -174,7 +175,7 @@ class Judgement(Record):
     tip: str | None = None
     settled: tuple[KeptPatch, ...] = ()
     requests: int = 0
-    cost_usd: float = 0.0
+    cost_usd: float | None = 0.0
     seconds: float = 0.0
     transcript: str | None = None
 

@@ -158,7 +158,8 @@ def _judgement(report: Report) -> Iterator[str]:
     for patch in found.settled:
         yield f"- Patch {patch.number}: {', '.join(code(file.path) for file in patch.settled)}"
     if found.requests:
-        yield f"- {found.requests} request(s), ${found.cost_usd:.2f}, {found.seconds:.0f} s"
+        cost = "a price that is not known" if found.cost_usd is None else f"${found.cost_usd:.2f}"
+        yield f"- {found.requests} request(s), {cost}, {found.seconds:.0f} s"
     if found.transcript:
         yield f"- Transcript: {code(found.transcript)}"
 

@@ -40,7 +40,7 @@ def test_a_settled_conflict_is_proposed_and_booked(court: Court, model_server: M
     found = court.judged("proposed")
     assert court.world.fork.read(str(found.tip), "a.txt").decode() == MERGED
     assert found.requests == 3
-    assert found.cost_usd > 0
+    assert found.cost_usd
     (shown,) = model_server.requests[1].tool_outputs
     assert "<<<<<<<" in shown
     assert ".git" not in shown
@@ -51,6 +51,18 @@ def test_a_settled_conflict_is_proposed_and_booked(court: Court, model_server: M
         rows = session.execute(sa.text("SELECT name, spent_usd, reserved_usd FROM upkeep.spending")).all()
     assert any("fork:fork" in row.name for row in rows)
     assert all(float(row.reserved_usd) == 0.0 and float(row.spent_usd) > 0 for row in rows)
+
+
+@pytest.mark.long
+def test_what_a_model_without_a_price_cost_is_not_told_as_nothing(court: Court, model_server: ModelServer) -> None:
+    by(court, model_server, "codex")
+    court.world.agents["writer"] |= {"model": "of-our-own", "unsafe_no_budget": True}
+    write = shell(f"cat > a.txt <<'TEXT'\n{MERGED}TEXT")
+    model_server.script = play(CallTools(write), Answer(SETTLED))
+    found = court.judged("proposed")
+    assert (found.requests, found.cost_usd) == (2, None)
+    (summary,) = court.world.home.glob("reports/rebase/fork/*/*/summary.md")
+    assert "- 2 request(s), a price that is not known, " in summary.read_text()
 
 
 @pytest.mark.long
