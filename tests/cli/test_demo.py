@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.tools import tool
+
 BIN = Path(sys.executable).parent / "upkeep"
 
 
@@ -90,6 +92,7 @@ def test_a_commit_moves_the_timestamp_of_a_managed_sample(run, tmp_path: Path) -
 
 
 def test_a_fork_has_a_clean_day_and_a_day_of_conflict_and_then_says_what_there_is(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    tool("bwrap")
     played = run("demo", "rebase")
     assert played.returncode == 0, played.stderr
     clean, conflict = played.stdout.split("# board: ")[1:]

@@ -14,6 +14,7 @@ from orchestration.inprocess import PROCESS_TAG
 from orchestration.rebase import rebase
 from resources.runs import SUBJECT_TAG
 from tests.support.rebases import World, theirs
+from tests.support.tools import tool
 from upkeep.config import Settings
 from upkeep.database import events
 from upkeep.database.locks import holder_of
@@ -31,6 +32,7 @@ def settings(world: World, database_url: str, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_rebase_is_a_run_of_the_shared_instance_with_records_and_events(world: World, settings: Settings) -> None:
+    tool("bwrap")
     world.commit_upstream({"a.txt": theirs()})
     said: list[str] = []
 

@@ -5,8 +5,10 @@ With UPKEEP_REQUIRE_TOOLS=1 (set by `.ci/run`) a missing tool fails the test ins
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -29,9 +31,20 @@ def find(name: str) -> str | None:
 
 
 def tool(name: str) -> str:
-    """Return the absolute path of a program; skip (or fail) where it is not installed."""
+    """Return the absolute path of a program; skip (or fail) where it is not installed, or bubblewrap has no right to
+    make a sandbox."""
     found = find(name)
     if found is None:
         unavailable(f"{name} is not installed (`make test` says how to get it)")
     assert found is not None
+    if name == "bwrap" and (why := _no_sandbox(found)):
+        unavailable(f"this machine allows no sandbox: {why}")
     return found
+
+
+@functools.cache
+def _no_sandbox(bwrap: str) -> str:
+    """Why bubblewrap cannot make namespaces here (a kernel without those of users, a chroot); "" where it can."""
+    command = [bwrap, "--ro-bind", "/", "/", "--unshare-all", "--dev", "/dev", "--proc", "/proc", "true"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return "" if done.returncode == 0 else (done.stderr.strip() or f"bwrap ended with {done.returncode}")
