@@ -24,14 +24,14 @@ sys.path.insert(0, str(ROOT))
 
 import sqlalchemy as sa  # noqa: E402
 
-from tests.cli.test_up import Up, until  # noqa: E402
+from tests.cli.test_up import Up  # noqa: E402
 from tests.support.updates import WATCH, Pair, cart, make_pair  # noqa: E402
+from tests.support.waiting import until  # noqa: E402
 from upkeep.content.ranges import BRANCH_PREFIX  # noqa: E402
 from upkeep.database.server import Database, connect  # noqa: E402
 
 TARGET_SECONDS = 8.0
 POLL_MINUTES = 0.05
-WAIT_SECONDS = 180.0
 
 _TICKS = """
 query($selector: SensorSelector!) {
@@ -63,10 +63,10 @@ def play(pair: Pair, up: Up, database: Database, number: int) -> Round:
     pushed = time.time()
     head = pair.push({path: cart(f"cart {number} opened")}, f"Add cart {number}")
     branch = BRANCH_PREFIX + head
-    until(lambda: branch in pair.branches(), WAIT_SECONDS, "the pull request")
-    row = until(lambda: _row(database, branch), WAIT_SECONDS, "the end of the run")
+    until(lambda: branch in pair.branches(), "the pull request")
+    row = until(lambda: _row(database, branch), "the end of the run")
     tick = next(tick for tick in _ticks(up) if row.run_id in tick["runIds"])
-    run = until(lambda: _ended(up, row.run_id), WAIT_SECONDS, "the end of the run")
+    run = until(lambda: _ended(up, row.run_id), "the end of the run")
     # What a person does next: the following round then starts from it, like the first.
     pair.dashboard.git("update-ref", "refs/heads/main", f"refs/heads/{branch}")
     opened, began = row.opened.timestamp(), row.began.timestamp()
@@ -111,10 +111,10 @@ def measure(folder: Path, rounds: int) -> list[Round]:
         up = Up(pair.config, folder / "home")
         try:
             up.wait_until_ready()
-            until(lambda: len(pair.branches()) == 2, WAIT_SECONDS, "the first pull request")
+            until(lambda: len(pair.branches()) == 2, "the first pull request")
             (first,) = [name for name in pair.branches() if name != "main"]
             pair.dashboard.git("update-ref", "refs/heads/main", f"refs/heads/{first}")
-            until(lambda: {run["status"] for run in up.runs(WATCH)} == {"SUCCESS"}, WAIT_SECONDS, "the first run's end")
+            until(lambda: {run["status"] for run in up.runs(WATCH)} == {"SUCCESS"}, "the first run's end")
             return [play(pair, up, own, number) for number in range(rounds)]
         finally:
             up.process.send_signal(signal.SIGTERM)
