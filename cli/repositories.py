@@ -96,27 +96,19 @@ def ignore(
     """
     from cli.hub import open_hub
     from cli.output import emit_json, say
+    from upkeep.faults import nearest
     from upkeep.sync import registry
 
     with open_hub() as (_, database), database.session() as session:
         known = {one.slug for one in registry.every(session, states=registry.EVERY_STATE)}
         registry.ignore(session, slug, why)
     if slug not in known and "/" not in slug:
-        say(
-            f"{slug} was never registered: what a forge has under that name is ignored from now on{_meant(slug, known)}"
-        )
+        meant = nearest(slug, known, otherwise="")
+        say(f"{slug} was never registered: what a forge has under that name is ignored from now on{meant}")
     if json:
         emit_json({"slug": slug, "state": "ignored", "note": why or None})
     else:
         print(f"{slug} is ignored; `upkeep repos register PATH` manages it again")
-
-
-def _meant(slug: str, known: set[str]) -> str:
-    """The slug that somebody may have meant, as the end of a sentence."""
-    from upkeep.faults import nearest
-
-    hint = nearest(slug, known)
-    return hint if hint.endswith("?") else ""
 
 
 @goals_app.command("set")

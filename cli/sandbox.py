@@ -95,7 +95,7 @@ def _agent(settings: Settings, name: str) -> Agent:
     if name not in AVAILABLE:
         raise ConfigError(
             f"the configuration has no agent {name!r}, and no engine is called so"
-            + nearest(name, {*settings.agents, *AVAILABLE, GATE}).replace("keys here", "names"),
+            + nearest(name, {*settings.agents, *AVAILABLE, GATE}, otherwise="valid names"),
             code="config.unknown_agent",
             remedy="`upkeep config check` lists what is configured.",
         )

@@ -185,7 +185,7 @@ def _named(section: Mapping[str, _Entry], name: str, kind: str, source: Path | N
     if name not in section:
         where = str(source) if source else f"no {FILE_NAME} was found; the configuration"
         raise ConfigError(
-            f"{where} has no {kind} {name!r}" + nearest(name, section).replace("keys here", "names"),
+            f"{where} has no {kind} {name!r}" + nearest(name, section, otherwise="valid names"),
             code=f"config.unknown_{kind}",
             remedy="`upkeep config check` lists what is configured; --config FILE or UPKEEP_CONFIG names another file.",
         )

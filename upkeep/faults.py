@@ -61,14 +61,17 @@ def _without_tags(location: Location, values: Any) -> Location:
     return tuple(kept)
 
 
-def nearest(word: str, valid: Iterable[str]) -> str:
-    """The end of a sentence about an unknown word: the nearest valid one, else all of them, or so many."""
+def nearest(word: str, valid: Iterable[str], *, otherwise: str = "valid keys here") -> str:
+    """The end of a sentence about an unknown word: the nearest valid one, else, after the words `otherwise`, all of
+    them or so many. With `otherwise` empty only a nearest one is told."""
     options = sorted(valid)
     close = difflib.get_close_matches(word, options, n=1, cutoff=0.5)
     if close:
         return f"; did you mean {close[0]}?"
+    if not otherwise:
+        return ""
     more = f" and {len(options) - MOST_NAMED} more" if len(options) > MOST_NAMED else ""
-    return f"; valid keys here: {', '.join(options[:MOST_NAMED])}{more}" if options else ""
+    return f"; {otherwise}: {', '.join(options[:MOST_NAMED])}{more}" if options else ""
 
 
 def _valid_keys(model: Any, location: Location, values: Any) -> list[str]:

@@ -146,7 +146,7 @@ def revoke(session: Session, name: str, *, by: str) -> Token:
     rows = session.execute(done).mappings().all()
     if len(rows) != 1:  # a name may look like another token's id
         known = [token.name for token in every(session)]
-        unknown = f"no token is called {name!r}" + nearest(name, known).replace("valid keys here", "there are")
+        unknown = f"no token is called {name!r}" + nearest(name, known, otherwise="there are")
         raise ConfigError(
             unknown if not rows else f"{name!r} is the name of one token and the id of another",
             code="token.unknown",

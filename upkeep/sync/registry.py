@@ -178,7 +178,7 @@ def find(session: Session, slug: str, *, states: Sequence[State] = ("managed",),
     if row is None:
         known = session.execute(sa.select(repositories.c.slug).where(repositories.c.state.in_(states))).scalars()
         raise ConfigError(
-            f"no managed repository is called {slug!r}" + nearest(slug, known).replace("valid keys here", "there are"),
+            f"no managed repository is called {slug!r}" + nearest(slug, known, otherwise="there are"),
             code="config.unknown_repository",
             remedy="`upkeep repos list` shows them; `upkeep repos register PATH` adds one.",
         )

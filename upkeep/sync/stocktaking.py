@@ -54,7 +54,7 @@ def listed_forges(settings: Settings, only: str | None = None) -> dict[str, List
 
     Raises ConfigError `config.unknown_forge`, `config.forge_kind`, `config.nothing_to_list`."""
     if only is not None and only not in settings.forges:
-        hint = nearest(only, settings.forges).replace("valid keys here", "there are")
+        hint = nearest(only, settings.forges, otherwise="there are")
         raise ConfigError(
             f"there is no forge {only!r}{hint}",
             code="config.unknown_forge",

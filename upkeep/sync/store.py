@@ -155,7 +155,7 @@ def set_status(session: Session, name: str, status: str, *, by: str, repository:
     known = TASK_STATUSES if table is tasks else WORKPLAN_STATUSES
     if status not in known:
         raise ConfigError(
-            f"there is no status {status!r}" + nearest(status, known).replace("keys here", "statuses"),
+            f"there is no status {status!r}" + nearest(status, known, otherwise="valid statuses"),
             code="sync.unknown_status",
             remedy=f"Give one of: {', '.join(known)}.",
         )
