@@ -6,7 +6,6 @@ lineage sees of its record. What does not: any rule of the update itself. Every 
 https://docs.dagster.io/guides/build/assets
 """
 
-import warnings
 from collections.abc import Iterator
 from hashlib import sha256
 from importlib.resources import files
@@ -26,7 +25,6 @@ from dagster import (
     AssetSpec,
     DataVersion,
     MaterializeResult,
-    PreviewWarning,
     ResourceParam,
     StaticPartitionsDefinition,
     asset,
@@ -34,6 +32,7 @@ from dagster import (
 )
 
 from assets import metadata
+from assets.partitions import partitioned_checks
 from assets.steps import step
 from upkeep.content import service
 from upkeep.content.desk import Desk
@@ -244,9 +243,7 @@ def _steps(watches: StaticPartitionsDefinition) -> list[AssetsDefinition]:
 
 
 def _checks(watches: StaticPartitionsDefinition) -> list[AssetChecksDefinition]:
-    with warnings.catch_warnings():
-        # Without it a check cannot load the record of its partition. Dagster 1.13 calls the argument a preview.
-        warnings.filterwarnings("ignore", "Specifying a partitions_def on an AssetCheckSpec", PreviewWarning)
+    with partitioned_checks():
         return [
             asset_check(
                 asset=ANALYTICS_CONTENT,

@@ -6,7 +6,6 @@ does not: looking (`upkeep/forks/forecast.py`), and when (`sensors/forks.py`).
 https://docs.dagster.io/guides/build/assets/external-assets
 """
 
-import warnings
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -22,7 +21,6 @@ from dagster import (
     AssetsDefinition,
     DataVersion,
     MaterializeResult,
-    PreviewWarning,
     ResourceParam,
     StaticPartitionsDefinition,
     asset,
@@ -38,6 +36,7 @@ from assets.forks import (
     UPSTREAM_REPOSITORY,
     currency,
 )
+from assets.partitions import partitioned_checks
 from assets.steps import failure
 from resources.database import open_database
 from upkeep.config import Settings
@@ -104,9 +103,7 @@ def _goes(found: Forecast) -> Mapping[str, Any]:
 
 
 def early_warning_assets(forks: StaticPartitionsDefinition) -> list[AssetsDefinition]:
-    with warnings.catch_warnings():
-        # Without it a check has one result for all forks. Dagster 1.13 calls the argument a preview.
-        warnings.filterwarnings("ignore", "Specifying a partitions_def on an AssetCheckSpec", PreviewWarning)
+    with partitioned_checks():
         check = AssetCheckSpec(
             CHECK_GOES,
             asset=EARLY_WARNING,

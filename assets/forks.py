@@ -11,7 +11,6 @@ run that is asked for without `rebased_trunk` only verifies.
 https://docs.dagster.io/guides/build/assets/defining-assets#multi-asset
 """
 
-import warnings
 from collections.abc import Iterator, Mapping, Set
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -29,12 +28,12 @@ from dagster import (
     DataVersion,
     Failure,
     MaterializeResult,
-    PreviewWarning,
     StaticPartitionsDefinition,
     multi_asset,
 )
 
 from assets import fork_metadata as metadata
+from assets.partitions import partitioned_checks
 from resources.forks import ForkDesks
 from upkeep.forks import service
 from upkeep.forks.apply import Applied
@@ -315,9 +314,7 @@ def _wanted(context: AssetExecutionContext, events: Iterator[Event]) -> Iterator
 
 
 def _check_specs(forks: StaticPartitionsDefinition) -> list[AssetCheckSpec]:
-    with warnings.catch_warnings():
-        # Without it a check has one result for all forks. Dagster 1.13 calls the argument a preview.
-        warnings.filterwarnings("ignore", "Specifying a partitions_def on an AssetCheckSpec", PreviewWarning)
+    with partitioned_checks():
         return [
             AssetCheckSpec(name, asset=key, description=description, partitions_def=forks)
             for key, name, description in _CHECKS
