@@ -46,23 +46,31 @@ def play(scene: Scene, model_server: ModelServer) -> Callable[..., Raid]:
     return run
 
 
+def holds(
+    attack: Attack,
+    scene: Scene,
+    play: Callable[..., Raid],
+    phase: str,
+    record_property: Callable[[str, object], None],
+) -> None:
+    """Play an attack as one phase of a gate: it ran, and breached what it may by design and nothing else."""
+    record_property("attack", f"{attack.threat}: {attack.name}")
+    outcome = play(attack, **{phase: f"{attack.command(scene)}\necho attack-was-run-$((6 * 7))"})
+    assert [path for path in scene.logs.iterdir() if RAN in path.read_text(errors="replace")], "it was not run"
+    assert set(attack.breaches(outcome)) == BY_DESIGN.get(attack.name, set())
+
+
 @pytest.mark.parametrize("attack", PLAYED, ids=lambda attack: attack.name)
 def test_a_gate_holds_the_tests_of_a_hostile_repository(
     attack: Attack, scene: Scene, play: Callable[..., Raid], record_property: Callable[[str, object], None]
 ) -> None:
-    record_property("attack", f"{attack.threat}: {attack.name}")
     record_property("engine", "gate")
-    outcome = play(attack, run=f"{attack.command(scene)}\necho attack-was-run-$((6 * 7))")
-    assert [path for path in scene.logs.iterdir() if RAN in path.read_text(errors="replace")], "it was not run"
-    assert set(attack.breaches(outcome)) == BY_DESIGN.get(attack.name, set())
+    holds(attack, scene, play, "run", record_property)
 
 
 @pytest.mark.parametrize("attack", [each for each in PLAYED if each.threat != NETWORK], ids=lambda attack: attack.name)
 def test_the_preparation_has_the_network_and_nothing_else_more(
     attack: Attack, scene: Scene, play: Callable[..., Raid], record_property: Callable[[str, object], None]
 ) -> None:
-    record_property("attack", f"{attack.threat}: {attack.name}")
     record_property("engine", "prepare")
-    outcome = play(attack, prepare=f"{attack.command(scene)}\necho attack-was-run-$((6 * 7))")
-    assert [path for path in scene.logs.iterdir() if RAN in path.read_text(errors="replace")], "it was not run"
-    assert set(attack.breaches(outcome)) == BY_DESIGN.get(attack.name, set())
+    holds(attack, scene, play, "prepare", record_property)

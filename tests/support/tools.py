@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from upkeep.content.mermaid import NodeMermaid
+
 ROOT = Path(__file__).resolve().parents[2]
 TOOL_FOLDERS = (ROOT / ".tools" / "bin", ROOT / "tests" / "tools" / "node_modules" / ".bin")
 
@@ -40,6 +42,13 @@ def tool(name: str) -> str:
     if name == "bwrap" and (why := _no_sandbox(found)):
         unavailable(f"this machine allows no sandbox: {why}")
     return found
+
+
+def mermaid() -> None:
+    """Skip (or fail) where Mermaid's own parser cannot be asked."""
+    tool("node")
+    if not (NodeMermaid().folder / "node_modules").is_dir():
+        unavailable("mermaid is not installed (`make test` does it)")
 
 
 @functools.cache

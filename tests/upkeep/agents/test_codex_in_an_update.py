@@ -12,11 +12,10 @@ import sqlalchemy as sa
 
 from assets.metadata import of_content
 from tests.support.model_server import Answer, CallTools, Failure, ModelServer, Reply, Request, ToolCall, play, shell
-from tests.support.tools import tool, unavailable
+from tests.support.tools import mermaid, tool
 from tests.support.updates import Pair, make_pair
 from upkeep.agents.codex import CodexAgent
 from upkeep.agents.registry import open_agent
-from upkeep.content.mermaid import NodeMermaid
 from upkeep.content.ranges import BRANCH_PREFIX
 from upkeep.content.summary import EventRef, UpdateSummary
 from upkeep.database.server import Database
@@ -62,9 +61,7 @@ def written(
     tmp_path: Path, database: Database, model_server: ModelServer, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Pair]:
     """A pair whose agent is codex, with the model that the test scripts."""
-    tool("node")
-    if not (NodeMermaid().folder / "node_modules").is_dir():
-        unavailable("mermaid is not installed (`make test` does it)")
+    mermaid()
     monkeypatch.setenv("MODEL_KEY", KEY)
     more = (
         "    agent: writer\nagents:\n  writer:\n    engine: codex\n"

@@ -11,9 +11,8 @@ import pytest
 import sqlalchemy as sa
 
 from tests.support.model_server import Answer, CallTools, ModelServer, Tokens, always, play, shell
-from tests.support.tools import tool, unavailable
+from tests.support.tools import mermaid, tool
 from tests.support.updates import SAMPLES, Pair, make_pair
-from upkeep.content.mermaid import NodeMermaid
 from upkeep.content.ranges import BRANCH_PREFIX
 from upkeep.content.summary import EventRef, UpdateSummary
 from upkeep.database.server import Database
@@ -63,10 +62,8 @@ def open_pair(tmp_path: Path, database: Database, model_server: ModelServer, mon
 
     @contextmanager
     def opened(engine: str, budgets: str = "{}") -> Iterator[Pair]:
-        for name in ("node", "bwrap"):
-            tool(name)
-        if not (NodeMermaid().folder / "node_modules").is_dir():
-            unavailable("mermaid is not installed (`make test` does it)")
+        tool("bwrap")
+        mermaid()
         monkeypatch.setenv("MODEL_KEY", KEY)
         base = model_server.base_url.removesuffix("/v1") if engine == "claude" else model_server.base_url
         more = (

@@ -14,9 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.repositories import RepoBuilder
-from tests.support.tools import tool, unavailable
+from tests.support.tools import mermaid, tool
 from tests.support.updates import Pair, make_pair
-from upkeep.content.mermaid import NodeMermaid
 from upkeep.content.writing import CORRECTIONS
 from upkeep.database.server import Database
 from upkeep.errors import ContentInvalid
@@ -50,10 +49,8 @@ def open_pair(tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatc
 
     @contextmanager
     def opened(script: str, more: str = "") -> Iterator[Pair]:
-        for name in ("node", "bwrap"):
-            tool(name)
-        if not (NodeMermaid().folder / "node_modules").is_dir():
-            unavailable("mermaid is not installed (`make test` does it)")
+        tool("bwrap")
+        mermaid()
         monkeypatch.setenv("MODEL_KEY", "sk-canary-0123456789abcdef")
         program = tmp_path / "author.py"
         program.write_text(AUTHOR + script + ANSWER)
