@@ -90,9 +90,9 @@ def _make(path: Path, files: Path) -> bool:
 def _manage(settings: Settings, database: Database, path: Path, say: Say) -> Managed:
     """What `repos register`, `goals set`, `sync --fix`, the commit of a person who likes what that wrote, and `hooks
     install` do."""
-    from cli.output import counted
     from cli.sync import hook_of
     from upkeep.sync import goals, registry, service
+    from upkeep.wording import counted
 
     with database.session() as session:
         known = {one.slug: one for one in registry.every(session)}

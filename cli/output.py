@@ -46,11 +46,6 @@ def complain(error: UpkeepError) -> None:
         console.print(error.remedy, markup=False, soft_wrap=True)
 
 
-def counted(number: int, noun: str) -> str:
-    """A number with its noun: `1 task`, `2 tasks`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def say(text: str) -> None:
     """One line of progress."""
     print(text, file=sys.stderr, flush=True)

@@ -148,8 +148,8 @@ def as_record(done: Synced) -> dict[str, Any]:
 
 
 def _print(done: Synced) -> None:
-    from cli.output import counted
     from upkeep.forges.text import visible
+    from upkeep.wording import counted
 
     has = f"{counted(done.workstreams, 'workplan')}, {counted(done.tasks, 'task')}"
     counts = f"{has}, {done.changed_rows} changed in the hub"

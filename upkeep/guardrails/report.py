@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from upkeep.errors import GuardrailRefused
+from upkeep.wording import counted
 
 Severity = Literal["error", "warning"]
 
@@ -69,8 +70,7 @@ def refuse_unless_passed(report: GuardrailReport) -> None:
     if report.passed:
         return
     raise GuardrailRefused(
-        f"{len(report.errors)} {'finding' if len(report.errors) == 1 else 'findings'} against the patch: "
-        f"{_named(report.errors)}",
+        f"{counted(len(report.errors), 'finding')} against the patch: {_named(report.errors)}",
         remedy="Look at what was written; if it is right, allow it under `guardrails:` in upkeep.yaml, and run again.",
         findings=[finding.model_dump() for finding in report.findings],
     )

@@ -108,11 +108,6 @@ def listed(names: Iterable[str], limit: int = MAX_LISTED) -> str:
     return text if len(everything) <= limit else f"{text} and {len(everything) - limit} more"
 
 
-def counted(number: int, noun: str, plural: str = "") -> str:
-    """Return "1 event", "2 events"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {plural or noun + 's'}"
-
-
 def is_text(value: Any) -> bool:
     """Whether a value is a text that says something."""
     return isinstance(value, str) and bool(value.strip())

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from upkeep.content.diagrams import EVENT_CLASS, LEGEND_LABEL, DiagramFile, Directive, Heading, MermaidBlock
 from upkeep.content.folder import DIAGRAMS, Flow
-from upkeep.content.rules.base import Context, Hit, counted, key_of, listed, shown
+from upkeep.content.rules.base import Context, Hit, key_of, listed, shown
+from upkeep.wording import counted
 
 if TYPE_CHECKING:
     from upkeep.content.flowchart.model import FlowchartSyntaxError, Node

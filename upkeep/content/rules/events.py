@@ -13,7 +13,8 @@ from typing import Any
 
 from upkeep.content.folder import Flow, event_pointer
 from upkeep.content.jsontext import pointer_of
-from upkeep.content.rules.base import Context, Hit, counted, is_text, key_of, kind_of, listed, shown
+from upkeep.content.rules.base import Context, Hit, is_text, key_of, kind_of, listed, shown
+from upkeep.wording import counted
 
 _FLOW_KEYS = frozenset(
     {"flowId", "flowName", "description", "propertyDefinitions", "stages", "diagram", "eventGroups", "events"}
