@@ -62,18 +62,19 @@ def explain(name: Annotated[str, typer.Argument(help="A watch or a fork of upkee
     from upkeep.config import load
 
     settings = load()
-    only_forks = bool(settings.forks) and not settings.watches
-    if name in settings.forks or only_forks:
-        _explain_fork(name, json=json)
-    if name in settings.watches or not (name in settings.forks or only_forks):
-        _explain_watch(name, json=json)
+    # A name of neither is an unknown fork where there are forks only, else an unknown watch.
+    fork = name in settings.forks or (bool(settings.forks) and not settings.watches)
+    if fork:
+        _explain_fork(settings, name, json=json)
+    if name in settings.watches or not fork:
+        _explain_watch(settings, name, json=json)
 
 
-def _explain_fork(name: str, *, json: bool) -> None:
+def _explain_fork(settings: Settings, name: str, *, json: bool) -> None:
     from cli.output import emit_json
     from upkeep.forks.explaining import explain as answer
 
-    with _opened() as (settings, database):
+    with _database(settings) as database:
         explanation = answer(settings, name, database)
     if json:
         emit_json(explanation)
@@ -83,11 +84,12 @@ def _explain_fork(name: str, *, json: bool) -> None:
         print(f"  {line}")
 
 
-def _explain_watch(watch: str, *, json: bool) -> None:
+def _explain_watch(settings: Settings, watch: str, *, json: bool) -> None:
     from cli.output import emit_json
     from upkeep.content.watching import explain as answer
 
-    with _watch(watch) as (settings, database):
+    settings.watch(watch)
+    with _database(settings) as database:
         explanation = answer(settings, watch, database)
         looked = _last_looks(database)
     if json:
@@ -123,21 +125,20 @@ def _watch(name: str) -> Iterator[tuple[Settings, Database]]:
     """Settings that have this watch, and a database that is set up."""
     from upkeep.config import load
 
-    load().watch(name)
-    with _opened() as opened:
-        yield opened
+    settings = load()
+    settings.watch(name)
+    with _database(settings) as database:
+        yield settings, database
 
 
 @contextmanager
-def _opened() -> Iterator[tuple[Settings, Database]]:
-    from upkeep.config import load
+def _database(settings: Settings) -> Iterator[Database]:
     from upkeep.database import schema
     from upkeep.database.server import connect
 
-    settings = load()
     with connect(settings.home, settings.database_url) as database:
         schema.ensure(database)
-        yield settings, database
+        yield database
 
 
 def _last_looks(database: Database) -> list[str]:
